@@ -1,0 +1,35 @@
+"""Where localllm keeps its files. Owns directory choices; creates nothing by being imported."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def data_dir() -> Path:
+    """Models and conversations: `LOCALLLM_HOME`, else the system's per-user data directory."""
+    home = os.environ.get("LOCALLLM_HOME")
+    return Path(home).expanduser() if home else platformdirs.user_data_path("localllm", appauthor=False)
+
+
+def store_dir() -> Path:
+    """The model store: `LOCALLLM_STORE`, else `store` under the data directory."""
+    store = os.environ.get("LOCALLLM_STORE")
+    return Path(store).expanduser() if store else data_dir() / "store"
+
+
+def config_file() -> Path:
+    """The settings file: `LOCALLLM_CONFIG`, else `config.toml` in the system's per-user config directory."""
+    config = os.environ.get("LOCALLLM_CONFIG")
+    if config:
+        return Path(config).expanduser()
+    if os.environ.get("LOCALLLM_HOME"):
+        return data_dir() / "config.toml"
+    return platformdirs.user_config_path("localllm", appauthor=False) / "config.toml"
+
+
+def history_file() -> Path:
+    """What was typed at the REPL."""
+    return data_dir() / "history"

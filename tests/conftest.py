@@ -1,0 +1,49 @@
+"""Fixtures every test may use: the real model, a private home, and the rule for long tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+DIGEST = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip `long` tests unless LOCALLLM_LONG=1, and `weights` tests where the weights are not here."""
+    long_form = os.environ.get("LOCALLLM_LONG") == "1"
+    weights = _find_smollm2()
+    for item in items:
+        if item.get_closest_marker("long") and not long_form:
+            item.add_marker(pytest.mark.skip(reason="long form: set LOCALLLM_LONG=1"))
+        if item.get_closest_marker("weights") and weights is None:
+            item.add_marker(pytest.mark.skip(reason="no smollm2:135m: run scripts/test.py, or `localllm pull smollm2:135m`"))
+
+
+def _find_smollm2() -> Path | None:
+    named = os.environ.get("LOCALLLM_TEST_MODEL")
+    if named:
+        return Path(named)
+    from localllm.paths import store_dir
+
+    blob = store_dir() / "blobs" / f"sha256-{DIGEST}"
+    return blob if blob.is_file() else None
+
+
+@pytest.fixture(scope="session")
+def smollm2_path() -> Path:
+    """The real SmolLM2-135M-Instruct Q4_1 file (98,362,432 bytes)."""
+    path = _find_smollm2()
+    assert path is not None, "a test that uses smollm2_path needs the marker `weights`"
+    return path
+
+
+@pytest.fixture(autouse=True)
+def private_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Point every localllm directory of a test at its own temporary folder."""
+    home = tmp_path / "localllm-home"
+    monkeypatch.setenv("LOCALLLM_HOME", str(home))
+    for name in ("LOCALLLM_STORE", "LOCALLLM_CONFIG", "HF_TOKEN", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    return home
