@@ -23,7 +23,7 @@ class _Value(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     """Base of all wire types."""
 
 
-class ToolCall(_Value):
+class ToolCall(_Value, frozen=True):
     """A call the model asks for. `arguments` is JSON text."""
 
     id: str
@@ -31,7 +31,7 @@ class ToolCall(_Value):
     arguments: str = "{}"
 
 
-class Message(_Value):
+class Message(_Value, frozen=True):
     """One turn. `reasoning` is the model's own thinking, kept apart from `content`."""
 
     role: Role
@@ -42,7 +42,7 @@ class Message(_Value):
     tool_call_id: str | None = None
 
 
-class ToolSpec(_Value):
+class ToolSpec(_Value, frozen=True):
     """A tool the model may call. `parameters` is a JSON Schema object."""
 
     name: str
@@ -50,7 +50,7 @@ class ToolSpec(_Value):
     parameters: dict[str, Any] = {}
 
 
-class SamplingParams(_Value):
+class SamplingParams(_Value, frozen=True):
     """How tokens are chosen. None means: the model's default, else llama.cpp's.
 
     Names and meanings are llama.cpp's. `temperature` 0 is greedy. `max_tokens` None runs to the end of the context.
@@ -149,7 +149,7 @@ def check_sampling(params: SamplingParams, num_vocab: int | None = None) -> None
             raise InvalidRequestError(f"logit_bias of token {token} is NaN", param="logit_bias")
 
 
-class LoadOptions(_Value):
+class LoadOptions(_Value, frozen=True):
     """How a model is loaded. None means: chosen for this machine.
 
     `num_ctx`: tokens of context a request may use. `num_slots`: sequences that run at once (1 to 256).
@@ -167,7 +167,7 @@ class LoadOptions(_Value):
     use_mmap: bool = True
 
 
-class ChatRequest(_Value):
+class ChatRequest(_Value, frozen=True):
     """Messages to be answered by `model`.
 
     `think`: None leaves reasoning to the model's template, False asks it not to. `truncate="oldest"` drops the oldest
@@ -184,7 +184,7 @@ class ChatRequest(_Value):
     template_args: dict[str, Any] = {}
 
 
-class CompletionRequest(_Value):
+class CompletionRequest(_Value, frozen=True):
     """Raw text (or token ids) to be continued by `model`; no chat template.
 
     Special-token text in a `str` prompt is read as ordinary text unless `parse_special` is set.
@@ -196,7 +196,7 @@ class CompletionRequest(_Value):
     parse_special: bool = False
 
 
-class TokenLogprob(_Value):
+class TokenLogprob(_Value, frozen=True):
     """Log probability of one token (natural log, before sampling). `top` holds the likeliest alternatives."""
 
     token: int
@@ -205,7 +205,7 @@ class TokenLogprob(_Value):
     top: tuple[tuple[int, bytes, float], ...] = ()
 
 
-class Usage(_Value):
+class Usage(_Value, frozen=True):
     """Tokens of one request. Cached ones were not computed again."""
 
     num_prompt_tokens: int = 0
@@ -214,7 +214,7 @@ class Usage(_Value):
     num_reasoning_tokens: int = 0
 
 
-class Timings(_Value):
+class Timings(_Value, frozen=True):
     """Where the time of one request went, measured in the engine. `decode_s` runs from the first token to the last."""
 
     queue_s: float = 0.0
@@ -222,27 +222,27 @@ class Timings(_Value):
     decode_s: float = 0.0
 
 
-class TextDelta(_Value, tag="text"):
+class TextDelta(_Value, frozen=True, tag="text"):
     """More of the answer. Never half a character, never part of a stop string."""
 
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
-class ReasoningDelta(_Value, tag="reasoning"):
+class ReasoningDelta(_Value, frozen=True, tag="reasoning"):
     """More of the model's thinking."""
 
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
-class ToolCallEvent(_Value, tag="tool_call"):
+class ToolCallEvent(_Value, frozen=True, tag="tool_call"):
     """A whole tool call."""
 
     call: ToolCall
 
 
-class Notice(_Value, tag="notice"):
+class Notice(_Value, frozen=True, tag="notice"):
     """Something a user should know that is no error: a reduced context, dropped turns, a fallback to CPU."""
 
     kind: str
@@ -250,7 +250,7 @@ class Notice(_Value, tag="notice"):
     facts: dict[str, Any] = {}
 
 
-class Progress(_Value, tag="progress"):
+class Progress(_Value, frozen=True, tag="progress"):
     """Long work under way. `total` None: unknown. `unit`: "bytes" or "fraction" (of 1.0)."""
 
     stage: Literal["resolve", "download", "verify", "load"]
@@ -260,7 +260,7 @@ class Progress(_Value, tag="progress"):
     unit: Literal["bytes", "fraction"] = "bytes"
 
 
-class Finished(_Value, tag="finished"):
+class Finished(_Value, frozen=True, tag="finished"):
     """The one last event of a request."""
 
     reason: FinishReason
@@ -272,7 +272,7 @@ class Finished(_Value, tag="finished"):
 Event = TextDelta | ReasoningDelta | ToolCallEvent | Notice | Progress | Finished
 
 
-class ModelInfo(_Value):
+class ModelInfo(_Value, frozen=True):
     """An installed model, as listings show it. `modified` is ISO 8601, UTC."""
 
     name: str
@@ -288,7 +288,7 @@ class ModelInfo(_Value):
     capabilities: tuple[str, ...] = ()
 
 
-class LoadedModel(_Value):
+class LoadedModel(_Value, frozen=True):
     """A model in memory, as `ps` shows it. `bytes_by_device` is what the engine's own buffers take."""
 
     name: str

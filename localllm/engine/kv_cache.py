@@ -1,0 +1,345 @@
+"""KVCache: which slot holds which prefix, and how many cells are left. Pure accounting; touches no memory of llama.cpp.
+
+A *slot* is a llama.cpp sequence id. It is empty, busy (a running sequence) or idle (a prefix kept for later). Idle
+prefixes may also lie in host memory as *snapshots*. Two layouts:
+
+* "streams": every slot has `num_cells // num_slots` cells of its own; sharing a prefix copies it.
+* "unified": one pool of `num_cells`; sharing a prefix shares its cells, and attention walks all used cells, so idle
+  prefixes leave the pool for host memory at once.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Literal
+
+from localllm.engine.batch import Copy, Drop, Op, Restore, Save, Trim
+from localllm.engine.cells import CellLedger
+from localllm.engine.prefix_tree import PrefixTree
+
+Layout = Literal["streams", "unified"]
+
+# Below this many tokens, computing is cheaper than moving state about.
+MIN_MOVE = 16
+
+# Cells of the unified pool that stay free for each busy slot when another sequence is let in.
+GROWTH = 16
+
+
+class Wait(enum.Enum):
+    """Why a sequence gets no slot now."""
+
+    ROOM = "no slot or no cells"
+    PREFIX = "a running sequence is about to compute more of the same prefix"
+
+
+@dataclass(eq=False, slots=True)
+class Slot:
+    """A sequence id of llama.cpp. `tokens` are planned; the first `num_computed` of them are in its cells."""
+
+    index: int
+    tokens: list[int]
+    num_computed: int = 0
+    busy: bool = False
+    last_used: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Snapshot:
+    """A prefix whose state lies in host memory."""
+
+    key: int
+    tokens: list[int]
+    last_used: int
+
+    @property
+    def num_computed(self) -> int:
+        """All of it."""
+        return len(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A slot for a sequence, of whose tokens the first `num_cached` are there once `ops` ran."""
+
+    slot: int
+    num_cached: int
+    ops: list[Op]
+
+
+class KVCache:
+    """Slots, their cells and the prefixes they hold.
+
+    `can_trim` is False for recurrent and hybrid models, whose state cannot be cut: there a prefix is reused only whole.
+    `host_tokens` bounds the tokens kept as snapshots (0: none).
+    """
+
+    def __init__(
+        self,
+        num_slots: int,
+        num_cells: int,
+        layout: Layout,
+        *,
+        can_trim: bool = True,
+        host_tokens: int = 0,
+    ) -> None:
+        self.layout: Layout = layout
+        self.num_slots = num_slots
+        self.num_cells = num_cells
+        self.can_trim = can_trim
+        self.host_tokens = host_tokens
+        self.max_length = num_cells if layout == "unified" else num_cells // num_slots
+        self._slots = [Slot(i, []) for i in range(num_slots)]
+        self._cells = CellLedger(num_slots)
+        self._tree: PrefixTree[Slot | Snapshot] = PrefixTree()
+        self._snapshots: dict[int, Snapshot] = {}
+        self._num_host_tokens = 0
+        self._drops: list[Op] = []
+        self._deferred: list[Op] = []
+        self._next_key = 0
+        self._tick = 0
+
+    # --- a sequence comes, grows and goes -------------------------------------------------------------------------
+
+    def place(self, tokens: list[int]) -> Placement | Wait:
+        """Find a slot and cells for a sequence, reusing the longest prefix anyone has.
+
+        In the unified pool every busy slot keeps some room to grow: who is let in should not be sent out at once.
+        """
+        self._tick += 1
+        source, num_cached, num_coming = self._longest_prefix(tokens)
+        if num_coming - num_cached >= MIN_MOVE:
+            return Wait.PREFIX
+        ops: list[Op] = []
+        target = self._choose_slot(source, num_cached)
+        if target is None:
+            return Wait.ROOM
+        num_new = len(tokens) - (num_cached if isinstance(source, Slot) else 0)
+        num_new += GROWTH * sum(slot.busy for slot in self._slots)
+        self._clear(target, num_cached if target is source else 0, ops)
+        if not self._make_room(num_new, {source, target}, ops):
+            if not isinstance(source, Slot) or source.busy or target is source:
+                return self._not_now(ops)
+            # Keeping the source whole takes too many cells: let it become the target.
+            target = source
+            self._clear(target, num_cached, ops)
+            if not self._make_room(num_new, {source}, ops):
+                return self._not_now(ops)
+        if target is not source:
+            self._fill(target, source, num_cached, ops)
+        target.busy = True
+        target.num_computed = num_cached
+        target.tokens = tokens
+        target.last_used = self._tick
+        if isinstance(source, Snapshot):
+            source.last_used = self._tick
+        self._cells.append(target.index, len(tokens) - num_cached)
+        self._tree.insert(tokens, target)
+        return Placement(target.index, num_cached, self._with_drops(ops))
+
+    def reserve(self, slot: int, num_tokens: int, ops: list[Op]) -> bool:
+        """Make sure that a busy slot has cells for `num_tokens` in all. False: there are none."""
+        missing = num_tokens - self._cells.length(slot)
+        if missing <= 0:
+            return True
+        if num_tokens > self.max_length or not self._make_room(missing, {self._slots[slot]}, ops):
+            return False
+        self._cells.append(slot, missing)
+        ops.extend(self._with_drops([]))
+        return True
+
+    def computed(self, slot: int, num_computed: int) -> None:
+        """Record how many tokens of a busy slot are in its cells."""
+        self._slots[slot].num_computed = num_computed
+
+    def release(self, slot: int, tokens: list[int], ops: list[Op]) -> None:
+        """End a busy slot that has computed the given tokens; they stay as a cached prefix."""
+        self._tick += 1
+        held = self._slots[slot]
+        held.busy = False
+        held.tokens = tokens
+        held.num_computed = len(tokens)
+        held.last_used = self._tick
+        if self._cells.length(slot) > len(tokens):
+            # Cells that were planned and never filled: only the account knows of them.
+            self._cells.trim(slot, len(tokens))
+        self._tree.insert(tokens, held)
+        if self.layout == "unified" and (self.host_tokens or not tokens):
+            self._evict(held, ops)
+        ops.extend(self._with_drops([]))
+
+    def relocate(self, slot: int, target: int, ops: list[Op]) -> None:
+        """Move a busy slot's content to a slot that is not busy."""
+        held, other = self._slots[slot], self._slots[target]
+        assert held.busy
+        assert not other.busy
+        num_planned = self._cells.length(slot)
+        self._evict(other, ops)
+        ops.append(Copy(slot, target, held.num_computed))
+        ops.append(Trim(slot, 0))
+        self._cells.trim(slot, 0)
+        self._cells.append(target, num_planned)
+        other.tokens, other.num_computed, other.busy = held.tokens, held.num_computed, True
+        other.last_used = held.last_used
+        held.tokens, held.num_computed, held.busy = [], 0, False
+        self._tree.insert(other.tokens, other)
+        self._tree.remove(held)
+        ops.extend(self._with_drops([]))
+
+    # --- what is there --------------------------------------------------------------------------------------------
+
+    @property
+    def num_free_cells(self) -> int:
+        """Cells of the unified pool that nothing uses."""
+        return self.num_cells - self._cells.num_used
+
+    def free_slots_below(self, slot: int) -> list[int]:
+        """Slots under `slot` that are not busy."""
+        return [held.index for held in self._slots[:slot] if not held.busy]
+
+    def _longest_prefix(self, tokens: list[int]) -> tuple[Slot | Snapshot | None, int, int]:
+        """The best source, the tokens it can give now, and the most that a busy slot will have computed.
+
+        At least one token is always left to compute: its logits are wanted.
+        """
+        best: Slot | Snapshot | None = None
+        num_cached = num_coming = 0
+        limit = len(tokens) - 1
+        for matching, holders in self._tree.match(tokens):
+            depth = min(matching, limit)
+            if depth <= num_cached:
+                break
+            for holder in holders:
+                usable = min(depth, holder.num_computed)
+                if not self.can_trim and usable < holder.num_computed:
+                    usable = 0
+                if usable > num_cached or (usable == num_cached > 0 and self._rank(holder) > self._rank(best)):
+                    best, num_cached = holder, usable
+                if isinstance(holder, Slot) and holder.busy and self.can_trim:
+                    num_coming = max(num_coming, depth)
+        if best is not None and num_cached < MIN_MOVE and not (isinstance(best, Slot) and not best.busy):
+            return None, 0, num_coming
+        return best, num_cached, num_coming
+
+    @staticmethod
+    def _rank(holder: Slot | Snapshot | None) -> int:
+        """Of equal sources take an idle slot (no copy), then a busy one, then host memory."""
+        if isinstance(holder, Slot):
+            return 1 if holder.busy else 2
+        return 0
+
+    def _choose_slot(self, source: Slot | Snapshot | None, num_cached: int) -> Slot | None:
+        idle = [slot for slot in self._slots if not slot.busy]
+        if not idle:
+            return None
+        if isinstance(source, Slot) and not source.busy:
+            # Taking over loses the rest of what the slot holds: fine while that is the smaller part.
+            others = [slot for slot in idle if slot is not source]
+            if len(source.tokens) - num_cached <= max(num_cached, MIN_MOVE) or not others:
+                return source
+            idle = others
+        empty = [slot for slot in idle if not slot.tokens]
+        return empty[0] if empty else min(idle, key=lambda slot: slot.last_used)
+
+    def _make_room(self, num_cells: int, keep: set[Slot | Snapshot | None], ops: list[Op]) -> bool:
+        """Free cells of the unified pool by emptying idle slots, oldest first."""
+        if self.layout == "streams":
+            return True
+        while self.num_free_cells < num_cells:
+            idle = [slot for slot in self._slots if not slot.busy and slot.tokens and slot not in keep]
+            if not idle:
+                return False
+            self._evict(min(idle, key=lambda slot: slot.last_used), ops)
+        return True
+
+    def _not_now(self, ops: list[Op]) -> Wait:
+        """Give up placing; what was moved out of the way on the way here still has to be carried out."""
+        self._deferred.extend(ops)
+        return Wait.ROOM
+
+    def _with_drops(self, ops: list[Op]) -> list[Op]:
+        """`ops` and, after them, the drops they caused: a state may be restored by the step that forgets it."""
+        drops, self._drops = self._drops, []
+        return [*ops, *drops]
+
+    def take_deferred(self, ops: list[Op]) -> None:
+        """Hand over what placements that came to nothing moved."""
+        deferred, self._deferred = self._deferred, []
+        ops.extend(self._with_drops(deferred))
+
+    def _evict(self, slot: Slot, ops: list[Op]) -> None:
+        self._clear(slot, 0, ops)
+
+    def _clear(self, slot: Slot, num_tokens: int, ops: list[Op]) -> None:
+        """Keep the first `num_tokens` of an idle slot, and in host memory all of it where that is worth it."""
+        if len(slot.tokens) - num_tokens >= MIN_MOVE:
+            self._save(slot, ops)
+        if self._cells.length(slot.index) > num_tokens:
+            ops.append(Trim(slot.index, num_tokens))
+            self._cells.trim(slot.index, num_tokens)
+        if num_tokens < len(slot.tokens):
+            slot.tokens = slot.tokens[:num_tokens]
+            slot.num_computed = num_tokens
+            self._tree.insert(slot.tokens, slot)
+
+    def _fill(self, target: Slot, source: Slot | Snapshot | None, num_cached: int, ops: list[Op]) -> None:
+        """Bring the first `num_cached` tokens of `source` into an empty slot."""
+        if source is None or num_cached == 0:
+            return
+        if isinstance(source, Snapshot):
+            ops.append(Restore(source.key, target.index, num_cached))
+            self._cells.append(target.index, num_cached)
+            return
+        ops.append(Copy(source.index, target.index, num_cached))
+        if self.layout == "unified":
+            self._cells.share(source.index, target.index, num_cached)
+        else:
+            self._cells.append(target.index, num_cached)
+
+    # --- snapshots ------------------------------------------------------------------------------------------------
+
+    def _save(self, slot: Slot, ops: list[Op]) -> None:
+        """Keep what a slot holds in host memory, unless it is short or held elsewhere too."""
+        if slot.num_computed < MIN_MOVE or slot.num_computed > self.host_tokens:
+            return
+        if any(other.num_computed >= slot.num_computed for other in self._tree.others(slot)):
+            return
+        key, self._next_key = self._next_key, self._next_key + 1
+        snapshot = Snapshot(key, slot.tokens[: slot.num_computed], slot.last_used)
+        ops.append(Save(slot.index, key))
+        self._snapshots[key] = snapshot
+        self._num_host_tokens += len(snapshot.tokens)
+        self._tree.insert(snapshot.tokens, snapshot)
+        self._drop_covered(snapshot)
+        while self._num_host_tokens > self.host_tokens:
+            self._drop(min(self._snapshots.values(), key=lambda kept: kept.last_used))
+
+    def _drop_covered(self, newest: Snapshot) -> None:
+        """Forget snapshots that are prefixes of the newest: whatever they serve, it serves."""
+        if not self.can_trim:
+            return
+        for depth, holders in list(self._tree.match(newest.tokens)):
+            for holder in holders:
+                if isinstance(holder, Snapshot) and holder is not newest and len(holder.tokens) == depth:
+                    self._drop(holder)
+
+    def _drop(self, snapshot: Snapshot) -> None:
+        self._drops.append(Drop(snapshot.key))
+        del self._snapshots[snapshot.key]
+        self._num_host_tokens -= len(snapshot.tokens)
+        self._tree.remove(snapshot)
+
+    # --- self-check -----------------------------------------------------------------------------------------------
+
+    def check_integrity(self) -> None:
+        """Assert what must hold between any two steps; tests call it after each."""
+        assert self._cells.num_used >= 0
+        assert self.layout == "streams" or self._cells.num_used <= self.num_cells
+        for slot in self._slots:
+            assert slot.num_computed <= len(slot.tokens) or slot.busy
+            assert self._cells.length(slot.index) <= self.max_length
+            assert (slot in self._tree) == bool(slot.tokens), slot
+            assert slot.busy or self._cells.length(slot.index) == len(slot.tokens)
+        assert sum(len(kept.tokens) for kept in self._snapshots.values()) == self._num_host_tokens
+        assert self._num_host_tokens <= self.host_tokens

@@ -1,0 +1,214 @@
+"""Scheduler: decides what the next step computes. Pure: no clock, no I/O, no log; owns the queues and the KVCache.
+
+Decoding sequences go first, one token each. What is left of the step goes to prompts, in chunks: half to the oldest,
+the rest to the shortest, so that a long prompt neither stalls the others nor starves. A sequence that finds no cell
+makes the youngest one wait; that one resumes later from its saved state.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from localllm.api import FinishReason
+from localllm.engine.batch import Batch, Chunk, Op, Sampled
+from localllm.engine.kv_cache import KVCache, Placement, Wait
+from localllm.engine.sequence import Sequence, SequenceStatus
+from localllm.engine.step_cost import StepCost
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a step brought one sequence: a token and, with its last one, why it ended."""
+
+    sequence: Sequence
+    sampled: Sampled
+    finish: FinishReason | None
+
+
+class Scheduler:
+    """Turns waiting and running sequences into batches, and tokens into outputs.
+
+    `num_ctx` bounds the tokens of one sequence, `num_batch` the tokens of one step.
+    """
+
+    def __init__(self, cache: KVCache, cost: StepCost, *, num_ctx: int, num_batch: int) -> None:
+        self._cache = cache
+        self._cost = cost
+        self._num_ctx = min(num_ctx, cache.max_length)
+        self._num_batch = num_batch
+        self._waiting: deque[Sequence] = deque()
+        self._running: dict[int, Sequence] = {}
+        self._ops: list[Op] = []
+
+    @property
+    def num_ctx(self) -> int:
+        """Tokens of prompt and answer that one sequence may have."""
+        return self._num_ctx
+
+    @property
+    def num_waiting(self) -> int:
+        """Sequences without a slot."""
+        return len(self._waiting)
+
+    @property
+    def num_running(self) -> int:
+        """Sequences with a slot."""
+        return len(self._running)
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a new sequence. Its prompt must leave room for one token: callers check before."""
+        assert 0 < sequence.num_prompt < self._num_ctx
+        self._waiting.append(sequence)
+
+    def finish(self, sequence: Sequence) -> None:
+        """End a sequence at any time; what it computed stays as a cached prefix."""
+        if sequence.status is SequenceStatus.FINISHED:
+            return
+        if sequence.slot is None:
+            self._waiting.remove(sequence)
+        else:
+            self._release(sequence)
+        sequence.status = SequenceStatus.FINISHED
+
+    def schedule(self) -> Batch:
+        """Decide the next step. An empty batch means: nothing to do until something is added."""
+        by_age = sorted(self._running.values(), key=lambda running: running.order)
+        decoding = [running for running in by_age if running.status is SequenceStatus.DECODE]
+        decoding = [running for running in decoding if self._reserve_token(running)]
+        self._admit()
+        self._close_gap()
+        # Reserving for one may have sent another back to the queue.
+        chunks = [_chunk(running, 1) for running in decoding if running.status is SequenceStatus.DECODE]
+        chunks += self._prompt_chunks(num_decoding=len(chunks))
+        chunks.sort(key=lambda chunk: chunk.slot)
+        ops, self._ops = self._ops, []
+        return Batch(ops, chunks)
+
+    def update(self, batch: Batch, sampled: list[Sampled], step_us: int) -> list[Output]:
+        """Take in what a step computed: one Sampled for each chunk that asked, in order."""
+        outputs: list[Output] = []
+        results = iter(sampled)
+        num_prompt = num_decoding = 0
+        for chunk in batch.chunks:
+            token = next(results) if chunk.samples else None
+            sequence = self._running.get(chunk.sequence_id)
+            if len(chunk.tokens) == 1 and chunk.samples:
+                num_decoding += 1
+            else:
+                num_prompt += len(chunk.tokens)
+            if sequence is None:
+                continue
+            sequence.num_computed = chunk.start + len(chunk.tokens)
+            assert sequence.slot is not None
+            self._cache.computed(sequence.slot, sequence.num_computed)
+            if token is not None:
+                outputs.append(self._accept(sequence, token))
+        self._cost.observe(num_prompt, num_decoding, step_us)
+        return outputs
+
+    def no_space(self) -> None:
+        """llama.cpp found no cells for the last batch, against our account: make the youngest wait."""
+        if self._running:
+            self._preempt(max(self._running.values(), key=lambda running: running.order))
+
+    def check_integrity(self) -> None:
+        """Assert what must hold between any two steps."""
+        self._cache.check_integrity()
+        slots = [sequence.slot for sequence in self._running.values()]
+        assert None not in slots
+        assert len(set(slots)) == len(slots)
+        for sequence in self._running.values():
+            assert sequence.status in (SequenceStatus.PREFILL, SequenceStatus.DECODE)
+            assert sequence.num_left >= 1
+        for sequence in self._waiting:
+            assert sequence.status is SequenceStatus.WAITING
+            assert sequence.slot is None
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _accept(self, sequence: Sequence, sampled: Sampled) -> Output:
+        sequence.tokens.append(sampled.token)
+        sequence.status = SequenceStatus.DECODE
+        finish: FinishReason | None = None
+        if sampled.ends:
+            finish = "stop"
+        elif sequence.num_output == sequence.max_tokens or len(sequence.tokens) >= self._num_ctx:
+            finish = "length"
+        if finish is not None:
+            self.finish(sequence)
+        return Output(sequence, sampled, finish)
+
+    def _release(self, sequence: Sequence) -> None:
+        assert sequence.slot is not None
+        self._cache.release(sequence.slot, sequence.tokens[: sequence.num_computed], self._ops)
+        sequence.slot = None
+        del self._running[sequence.id]
+
+    def _admit(self) -> None:
+        """Give slots to waiting sequences, oldest first; one that waits for a coming prefix lets others pass."""
+        held_back: list[Sequence] = []
+        while self._waiting and len(self._running) < self._cache.num_slots:
+            sequence = self._waiting.popleft()
+            placement = self._cache.place(sequence.tokens)
+            if not isinstance(placement, Placement):
+                held_back.append(sequence)
+                if placement is Wait.ROOM:
+                    break
+                continue
+            self._ops.extend(placement.ops)
+            sequence.slot = placement.slot
+            sequence.num_computed = placement.num_cached
+            if sequence.num_preemptions == 0:
+                sequence.num_cached = placement.num_cached
+            sequence.status = SequenceStatus.PREFILL
+            self._running[sequence.id] = sequence
+        self._cache.take_deferred(self._ops)
+        self._waiting.extendleft(reversed(held_back))
+
+    def _reserve_token(self, sequence: Sequence) -> bool:
+        """Get a cell for the token to decode, making younger sequences wait where needed."""
+        while sequence.slot is not None:
+            if self._cache.reserve(sequence.slot, len(sequence.tokens), self._ops):
+                return True
+            self._preempt(max(self._running.values(), key=lambda running: running.order))
+        return False
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self._release(sequence)
+        sequence.num_preemptions += 1
+        sequence.num_computed = 0
+        sequence.status = SequenceStatus.WAITING
+        self._waiting.appendleft(sequence)
+
+    def _close_gap(self) -> None:
+        """With a stream per slot, llama.cpp batches neighbours only: move the last busy slot into a gap."""
+        if self._cache.layout != "streams" or not self._running:
+            return
+        last = max(self._running.values(), key=lambda running: running.slot or 0)
+        assert last.slot is not None
+        gaps = self._cache.free_slots_below(last.slot)
+        if gaps and len(self._running) > 1:
+            self._cache.relocate(last.slot, gaps[0], self._ops)
+            last.slot = gaps[0]
+
+    def _prompt_chunks(self, num_decoding: int) -> list[Chunk]:
+        budget = min(self._cost.budget(num_decoding), self._num_batch - num_decoding)
+        prompts = [running for running in self._running.values() if running.status is SequenceStatus.PREFILL]
+        if not prompts or budget <= 0:
+            return []
+        oldest = min(prompts, key=lambda running: running.order)
+        share = {oldest.id: min(oldest.num_left, (budget + 1) // 2 if len(prompts) > 1 else budget)}
+        budget -= share[oldest.id]
+        for sequence in sorted(prompts, key=lambda running: (running.num_left, running.order)):
+            more = min(budget, sequence.num_left - share.get(sequence.id, 0))
+            share[sequence.id] = share.get(sequence.id, 0) + more
+            budget -= more
+        return [_chunk(running, share[running.id]) for running in prompts if share[running.id]]
+
+
+def _chunk(sequence: Sequence, num_tokens: int) -> Chunk:
+    assert sequence.slot is not None
+    start = sequence.num_computed
+    end = start + num_tokens
+    return Chunk(sequence.id, sequence.slot, start, sequence.tokens[start:end], samples=end == len(sequence.tokens))

@@ -1,0 +1,62 @@
+"""Sequence: one request's tokens and where they stand. Owns counters only; decides nothing."""
+
+from __future__ import annotations
+
+import enum
+
+
+class SequenceStatus(enum.Enum):
+    """Where a sequence stands in its life."""
+
+    WAITING = "waiting"
+    PREFILL = "prefill"
+    DECODE = "decode"
+    FINISHED = "finished"
+
+
+class Sequence:
+    """The tokens of one request: the prompt, then what was generated.
+
+    `num_computed` tokens have their keys and values in the cache. `num_cached` of the prompt were found there and never
+    computed for this request. `slot` is the llama.cpp sequence id while the sequence has one.
+    """
+
+    __slots__ = (
+        "id",
+        "max_tokens",
+        "num_cached",
+        "num_computed",
+        "num_preemptions",
+        "num_prompt",
+        "order",
+        "slot",
+        "status",
+        "tokens",
+    )
+
+    def __init__(self, id: int, prompt: list[int], max_tokens: int | None, order: int) -> None:
+        self.id = id
+        self.tokens = prompt
+        self.num_prompt = len(prompt)
+        self.num_computed = 0
+        self.num_cached = 0
+        self.num_preemptions = 0
+        self.max_tokens = max_tokens
+        self.order = order
+        self.slot: int | None = None
+        self.status = SequenceStatus.WAITING
+
+    @property
+    def num_output(self) -> int:
+        """Tokens generated so far."""
+        return len(self.tokens) - self.num_prompt
+
+    @property
+    def num_left(self) -> int:
+        """Tokens known but not computed yet: the rest of the prompt, or 1 while decoding."""
+        return len(self.tokens) - self.num_computed
+
+    def __repr__(self) -> str:
+        return (
+            f"Sequence({self.id}, {self.status.value}, {self.num_computed}/{len(self.tokens)} tokens, slot {self.slot})"
+        )
