@@ -1,0 +1,58 @@
+"""The whole test suite: installs localllm and its development tools into .venv, gets the default model, runs pytest.
+
+    python3 scripts/test.py                all tests
+    python3 scripts/test.py --long         with the long forms (LOCALLLM_LONG=1)
+    python3 scripts/test.py ARGS...        ARGS go to pytest: paths, -k, -x, -m
+
+Without the default model the tests that need it are skipped by name; under CI (`CI` is set) that is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import bootstrap
+
+MODEL = "smollm2:135m"
+# The weights as the tests look for them, by the store's own rule.
+FIND_WEIGHTS = "import sys; sys.path.insert(0, 'tests'); import conftest; print(conftest._find_smollm2() or '')"
+
+
+def main() -> None:
+    """Have environment and weights, then become pytest."""
+    bootstrap.ensure(dev=True)
+    arguments = sys.argv[1:]
+    if "--long" in arguments:
+        arguments.remove("--long")
+        os.environ["LOCALLLM_LONG"] = "1"
+    weights = find_weights() or pull_weights()
+    if weights:
+        os.environ["LOCALLLM_TEST_MODEL"] = weights
+    os.chdir(bootstrap.ROOT)
+    bootstrap.hand_over(bootstrap.venv_program("python"), ["-m", "pytest", *arguments])
+
+
+def find_weights() -> str:
+    """Where the default model's file lies, or an empty string."""
+    command = [str(bootstrap.venv_program("python")), "-c", FIND_WEIGHTS]
+    return subprocess.run(command, cwd=bootstrap.ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
+def pull_weights() -> str:
+    """Bring the default model into the user's store. An empty string: it was not to be had, and that is allowed."""
+    bootstrap.say(f"$ localllm pull {MODEL}")
+    done = subprocess.run([str(bootstrap.venv_program("localllm")), "pull", MODEL], check=False)
+    weights = find_weights()
+    if weights:
+        return weights
+    reason = f"`localllm pull {MODEL}` ended with status {done.returncode}"
+    if os.environ.get("CI"):
+        raise bootstrap.SetupError(f"no {MODEL}: {reason}", "under CI its tests must run, so this is a failure")
+    bootstrap.say(f"no {MODEL}: {reason}; the tests that need it are skipped")
+    return ""
+
+
+if __name__ == "__main__":
+    bootstrap.guarded(main)
