@@ -37,6 +37,7 @@ from localllm.store.manifest import Blob, digest_stem
 log = logging.getLogger(__name__)
 
 BlobKind = Literal["file", "reflink", "hardlink", "reference"]
+OnBytes = Callable[[int], None] | None
 State = Literal["ok", "changed", "corrupt", "missing"]
 
 
@@ -99,7 +100,7 @@ class BlobFiles:
             state = self.check(digest)
         return state == "ok"
 
-    def check(self, digest: str, on_bytes: Callable[[int], None] | None = None) -> State:
+    def check(self, digest: str, on_bytes: OnBytes = None) -> State:
         """Read every byte of a blob against its digest and record the outcome: "ok", "corrupt" or "missing"."""
         path, record = self.path(digest), self.record(digest)
         try:
@@ -125,7 +126,7 @@ class BlobFiles:
         self._publish(path, digest, "file", None)
         return size
 
-    def copy_in(self, path: Path, digest: str | None) -> tuple[str, int]:
+    def copy_in(self, path: Path, digest: str | None, on_bytes: OnBytes = None) -> tuple[str, int]:
         """Copy a file from elsewhere into the store, hashing on the way. Returns its digest and size."""
         with open_regular(path) as source:
             size = os.fstat(source.fileno()).st_size
@@ -136,7 +137,7 @@ class BlobFiles:
             try:
                 with create_private(temp) as target:
                     tee = _Tee(source, target)
-                    found = hash_file(tee)  # type: ignore[arg-type]
+                    found = hash_file(tee, on_bytes)  # type: ignore[arg-type]
                     target.flush()
                 self.move_in(temp, found)
             except BaseException:
@@ -144,12 +145,12 @@ class BlobFiles:
                 raise
         return found, size
 
-    def link_in(self, path: Path, digest: str | None) -> tuple[str, int]:
+    def link_in(self, path: Path, digest: str | None, on_bytes: OnBytes = None) -> tuple[str, int]:
         """Register a file from elsewhere without copying it: reflink, else hard link, else a reference to its path."""
         path = path.resolve()
         with open_regular(path) as source:
             before = os.fstat(source.fileno())
-            found = digest or hash_file(source)
+            found = digest or hash_file(source, on_bytes)
             if self.has(found, before.st_size):
                 return found, before.st_size
             temp = self._temp()

@@ -66,7 +66,7 @@ def utc_now() -> str:
 
 
 def check_digest(digest: str) -> str:
-    """`digest` itself when it is `sha256:` and 64 lower-case hex digits, else StoreError. No path is made without it."""
+    """`digest` itself when it is `sha256:` and 64 lower-case hex digits, else StoreError; every path passes here."""
     if not isinstance(digest, str) or not _DIGEST.match(digest):
         raise StoreError(f"{digest!r} is no digest", hint="a digest is sha256: and 64 lower-case hex digits")
     return digest
@@ -81,7 +81,7 @@ def manifest_stem(name: str) -> str:
     """The file name (without `.json`) of the model called `name`: one to one, and safe on every file system.
 
     Upper case and everything outside a-z 0-9 . _ - is percent-encoded, so names that differ in case do not meet on a
-    case-insensitive disk. Windows' device names and dots or dashes at an edge are encoded too; long names end in a hash.
+    case-insensitive disk. Windows' device names, and a dot or dash at an edge, are encoded too; long names end in a hash.
     """
     if not name:
         raise StoreError("a model needs a name")

@@ -151,38 +151,47 @@ class ModelStore:
         """The resumable file of the download called `key`, for this process alone; waits while another has it.
 
         After waiting, ask `has_blob` first: the other may have finished. `ingest(part.path)` takes the file away; what
-        is left rests for the next try, unless the block raised DiskFullError or DigestMismatchError. `on_wait` is called
-        at each look (about 20 a second) and may raise to give up.
+        is left rests for the next try, unless the block raised DiskFullError or DigestMismatchError. `on_wait` is
+        called at each look (about 20 a second) and may raise to give up.
         """
         self._prepare()
         with self._work.partial(key, on_wait) as part:
             yield part
 
-    def ingest(self, path: Path, *, digest: str | None, link: bool = False) -> Blob:
-        """Make a file a blob. `digest`: the caller has hashed it already; None: it is hashed here.
+    def ingest(
+        self,
+        path: Path,
+        *,
+        digest: str | None,
+        link: bool = False,
+        filename: str | None = None,
+        role: Literal["model", "mmproj"] = "model",
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> Blob:
+        """Make a file a blob. `digest`: the caller has hashed it already; None: it is hashed here (`on_bytes`: so far).
 
         A file under the store's root is moved. Any other is copied, or with `link` registered without copying: reflink,
-        hard link, or a reference to where it lies. Nothing becomes visible before `add`.
+        hard link, or a reference to where it lies. Nothing becomes visible before `add`. `filename` and `role` are what
+        the Blob will say; the file's own name where None.
         """
         self._prepare()
-        filename = path.name
         if digest is not None:
             check_digest(digest)
         with os_errors(f"take {path} into the model store", self.root):
             if link:
-                found, size = self._blobs.link_in(path, digest)
+                found, size = self._blobs.link_in(path, digest, on_bytes)
             elif path.absolute().is_relative_to(self.root):
                 if digest is None:
                     with open_regular(path) as file:
-                        digest = hash_file(file)
+                        digest = hash_file(file, on_bytes)
                 else:
                     open_regular(path).close()
                 found, size = digest, self._blobs.move_in(path, digest)
             else:
-                found, size = self._blobs.copy_in(path, digest)
+                found, size = self._blobs.copy_in(path, digest, on_bytes)
         if digest is not None and found != digest:
             raise CorruptModelError(f"{path} is not {digest}", hint="it changed while it was being copied", blob=digest)
-        return Blob(found, size, filename)
+        return Blob(found, size, filename or path.name, role)
 
     # -- models
 

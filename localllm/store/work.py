@@ -97,7 +97,7 @@ class Workspace:
         return False
 
     def sweep(self, *, partials: bool = False, min_age_s: float = 0.0, dry_run: bool = False) -> tuple[int, int]:
-        """Remove what dead processes left, and resting partials when asked. Returns how many things, and their bytes."""
+        """Remove what dead processes left, and resting partials when asked. Returns how many, and their bytes."""
         count = freed = 0
         for name in self._names():
             path = self.work_dir / name
@@ -109,7 +109,18 @@ class Workspace:
                 _remove_tree(path)
             if isinstance(held, HeldLock):
                 held.release(unlink=not dry_run)
+        if partials and not dry_run:
+            self._sweep_locks()
         return count, freed
+
+    def _sweep_locks(self) -> None:
+        """Remove lock files of work that is no more; one somebody holds stays."""
+        names = set(self._names())
+        for lock in self.locks_dir.iterdir():
+            if lock.name.startswith(("p-", "s-")) and lock.stem not in names:
+                held = try_lock(lock)
+                if held is not None:
+                    held.release(unlink=True)
 
     def _abandoned(self, name: str, path: Path, *, partials: bool, min_age_s: float) -> HeldLock | bool | None:
         """None: leave it. Otherwise it may go, under the lock returned (True: it has none)."""
