@@ -59,12 +59,12 @@ def ensure(dev: bool = False) -> None:
     check_python(sys.version_info[:2])
     from bootstrap import lock
 
-    with lock.hold(ROOT / ".venv.lock", lambda: say("another start is installing; waiting for it")):
+    with lock.hold(ROOT / ".venv.lock", lambda: say("another start is installing; waiting for it")) as file:
         if not is_ready(dev):
-            _build(dev)
+            _build(dev, file.fileno())
 
 
-def _build(dev: bool) -> None:
+def _build(dev: bool, lock_fd: int) -> None:
     from bootstrap import installer
 
     # An environment that somebody else made is filled, but not thrown away when that is interrupted.
@@ -78,11 +78,12 @@ def _build(dev: bool) -> None:
     VENV.mkdir(exist_ok=True)
     if ours:
         _UNFINISHED.touch()
-    _STAMP.unlink() if _STAMP.exists() else None
+    if _STAMP.exists():
+        _STAMP.unlink()
     if not venv_program("python").exists():
         say(f"making {VENV}")
         installer.make_venv(VENV)
-    installer.install(VENV, ROOT, _dev_requirements() if dev else [])
+    installer.install(VENV, ROOT, _dev_requirements() if dev else [], lock_fd)
     _STAMP.write_text(_stamp(dev))
     if ours:
         _UNFINISHED.unlink()

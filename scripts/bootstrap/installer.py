@@ -86,12 +86,15 @@ def _call(command: list[str]) -> None:
         raise diagnosis.explain(lines) or SetupError(f"{' '.join(command)} failed", "\n".join(lines[-8:]))
 
 
-def install(venv: Path, root: Path, extra: list[str]) -> None:
-    """Have pip install the checkout as editable, and the `extra` requirements with it."""
+def install(venv: Path, root: Path, extra: list[str], lock: int) -> None:
+    """Have pip install the checkout as editable, and the `extra` requirements with it.
+
+    pip inherits the file descriptor `lock`: should this process be killed, the environment stays locked until pip ends.
+    """
     command = [str(venv_program("python")), "-m", "pip", "install", "-v", "--editable", str(root), *extra]
     log = venv / "install.log"
     say(f"installing localllm and what it needs (log: {log})")
-    with log.open("w", encoding="utf-8") as file, Progress(sys.stderr) as progress, _running(command) as child:
+    with log.open("w", encoding="utf-8") as file, Progress(sys.stderr) as progress, _running(command, lock) as child:
         assert child.stdout is not None
         for line in child.stdout:
             file.write(line)
@@ -117,8 +120,9 @@ def _show(line: str, progress: Progress) -> None:
 
 
 @contextlib.contextmanager
-def _running(command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """pip as a child that does not outlive this process, however it is asked to end."""
+def _running(command: list[str], lock: int) -> Iterator[subprocess.Popen[str]]:
+    """pip as a child that, with the compilers it started, ends before this block does, however that is left."""
+    windows = sys.platform == "win32"
     child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -127,6 +131,8 @@ def _running(command: list[str]) -> Iterator[subprocess.Popen[str]]:
         encoding="utf-8",
         errors="replace",
         env=_environment(),
+        start_new_session=True,
+        pass_fds=() if windows else (lock,),
     )
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -134,14 +140,22 @@ def _running(command: list[str]) -> Iterator[subprocess.Popen[str]]:
     finally:
         signal.signal(signal.SIGTERM, before)
         if child.poll() is None:
-            child.terminate()
-            try:
-                child.wait(10)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+            _kill_tree(child)
         if child.stdout is not None:
             child.stdout.close()
+
+
+def _kill_tree(child: subprocess.Popen[str]) -> None:
+    if sys.platform == "win32":
+        subprocess.run(["taskkill", "/T", "/F", "/PID", str(child.pid)], capture_output=True, check=False)
+    else:
+        # As Ctrl-C would reach it: compilers stop and pip removes its build folder, some hundred megabytes.
+        os.killpg(child.pid, signal.SIGINT)
+        try:
+            child.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -11,14 +11,17 @@ from typing import IO
 
 
 @contextlib.contextmanager
-def hold(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock at `path`, waiting for whoever holds it; `on_wait` is called once if there is a wait."""
+def hold(path: Path, on_wait: Callable[[], None]) -> Iterator[IO[bytes]]:
+    """Hold the lock at `path`, waiting for whoever holds it; `on_wait` is called once if there is a wait.
+
+    Yields the open file. On POSIX a child that inherits its descriptor holds the lock too.
+    """
     with path.open("a+b") as file:
         if not _try(file):
             on_wait()
             while not _try(file):
                 time.sleep(0.2)
-        yield
+        yield file
 
 
 def _try(file: IO[bytes]) -> bool:
