@@ -81,7 +81,7 @@ def manifest_stem(name: str) -> str:
     """The file name (without `.json`) of the model called `name`: one to one, and safe on every file system.
 
     Upper case and everything outside a-z 0-9 . _ - is percent-encoded, so names that differ in case do not meet on a
-    case-insensitive disk. Windows' device names, and a dot or dash at an edge, are encoded too; long names end in a hash.
+    case-insensitive disk. Windows' device names and a dot or dash at an edge are encoded too; long ones end in a hash.
     """
     if not name:
         raise StoreError("a model needs a name")
