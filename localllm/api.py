@@ -127,7 +127,8 @@ def check_sampling(params: SamplingParams, num_vocab: int | None = None) -> None
     for name, (low, high) in _RANGES.items():
         value = getattr(params, name)
         if value is not None and not (math.isfinite(value) and low <= value <= high):
-            raise InvalidRequestError(f"{name} is {value}", hint=f"{name} lies between {low:g} and {high:g}", param=name)
+            hint = f"{name} lies between {low:g} and {high:g}"
+            raise InvalidRequestError(f"{name} is {value}", hint=hint, param=name)
     stops = params.stop or ()
     if len(stops) > MAX_STOP_STRINGS:
         raise InvalidRequestError(f"{len(stops)} stop strings", hint=f"at most {MAX_STOP_STRINGS}", param="stop")

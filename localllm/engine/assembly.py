@@ -1,0 +1,97 @@
+"""Puts an engine together from a LoadSpec, and requests into jobs. Runs in the child."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from localllm.api import ChatRequest, CompletionRequest
+from localllm.chat.parsers import parser_for
+from localllm.chat.template import ChatTemplate, prepare
+from localllm.engine.binding import C, set_log
+from localllm.engine.engine import Engine, Events, Job
+from localllm.engine.frames import EngineInfo, LoadSpec
+from localllm.engine.kv_cache import KVCache
+from localllm.engine.llama import LlamaModel, LlamaRunner
+from localllm.engine.scheduler import Scheduler
+from localllm.engine.step_cost import StepCost
+from localllm.errors import ContextLengthError, InvalidRequestError
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model in memory and the engine that runs it."""
+
+    spec: LoadSpec
+    model: LlamaModel
+    engine: Engine
+    template: ChatTemplate
+    num_ctx: int
+
+    def info(self, load_s: float) -> EngineInfo:
+        """The facts the parent wants to know."""
+        return EngineInfo(
+            num_ctx=self.num_ctx,
+            num_ctx_train=self.model.num_ctx_train,
+            num_slots=self.spec.num_slots,
+            num_vocab=self.model.vocab.num_tokens,
+            num_params=self.model.num_params,
+            weight_bytes=self.model.weight_bytes,
+            description=self.model.description,
+            device=", ".join(self.spec.devices) or "CPU",
+            load_s=load_s,
+            has_template=self.model.chat_template() is not None,
+        )
+
+    def chat_job(self, request_id: int, request: ChatRequest) -> Job:
+        """Render and tokenize a conversation. Raises ContextLengthError, TemplateError, InvalidRequestError."""
+        prepared = prepare(self.template, self.model.vocab, request, self.num_ctx)
+        parser = parser_for(prepared.reasoning_format, starts_in_reasoning=prepared.starts_in_reasoning)
+        return Job(request_id, prepared.tokens, request.sampling, parser, tuple(prepared.notices))
+
+    def completion_job(self, request_id: int, request: CompletionRequest) -> Job:
+        """Tokenize raw text. Raises ContextLengthError and InvalidRequestError."""
+        vocab = self.model.vocab
+        if isinstance(request.prompt, str):
+            tokens = vocab.tokenize(request.prompt, request.parse_special)
+            if vocab.add_bos and vocab.bos is not None and tokens[:1] != [vocab.bos]:
+                tokens = [vocab.bos, *tokens]
+        else:
+            tokens = list(request.prompt)
+            vocab.check(tokens)
+        if not tokens:
+            raise InvalidRequestError("the prompt is empty", hint="this model needs at least one token to start from")
+        if len(tokens) >= self.num_ctx:
+            raise ContextLengthError(
+                f"the prompt has {len(tokens)} tokens, the context {self.num_ctx}",
+                hint="shorten it, or load the model with more context (--ctx)",
+                num_prompt_tokens=len(tokens),
+                num_ctx=self.num_ctx,
+            )
+        return Job(request_id, tokens, request.sampling)
+
+
+def load(
+    spec: LoadSpec,
+    log: Callable[[int, str], None],
+    on_progress: Callable[[float], bool],
+    emit: Callable[[Events], None],
+) -> Loaded:
+    """Load the model and make its engine. Raises EngineLoadError."""
+    set_log(log)
+    C.llama_backend_init()
+    model = LlamaModel(spec, on_progress)
+    runner = LlamaRunner(model, spec)
+    cache = KVCache(
+        spec.num_slots, spec.num_cells, spec.kv_layout, can_trim=model.can_trim, host_tokens=spec.host_tokens
+    )
+    cost = StepCost(spec.num_batch, spec.step_target_us)
+    scheduler = Scheduler(cache, cost, num_ctx=spec.num_ctx, num_batch=spec.num_batch)
+    vocab = model.vocab
+    template = ChatTemplate(
+        model.chat_template(),
+        bos=vocab.text_of(vocab.bos) if vocab.bos is not None else "",
+        eos=vocab.text_of(vocab.eos) if vocab.eos is not None else "",
+    )
+    engine = Engine(scheduler, runner, vocab, emit)
+    return Loaded(spec, model, engine, template, scheduler.num_ctx)

@@ -1,0 +1,201 @@
+"""The wire between the parent and an engine child: msgpack frames over the child's stdin and stdout.
+
+A frame is a 4-byte little-endian length and a msgpack body. Both sides import this; it imports neither.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, BinaryIO, Literal
+
+import msgspec
+
+from localllm import errors
+from localllm.api import ChatRequest, CompletionRequest, Event
+
+MAX_FRAME_BYTES = 256 * 2**20
+
+
+class LoadSpec(msgspec.Struct, frozen=True):
+    """Everything the child needs to load a model; all choices are made.
+
+    `num_ctx` bounds one sequence; `num_cells` is the size of the cache in tokens, over all slots. `host_tokens` bounds
+    the prefixes kept in host memory. `devices` are ggml device names; empty means CPU only.
+    """
+
+    paths: tuple[str, ...]
+    num_ctx: int
+    num_cells: int
+    num_slots: int
+    num_batch: int
+    num_threads: int
+    kv_layout: Literal["unified", "streams"]
+    devices: tuple[str, ...] = ()
+    num_gpu_layers: int = -1
+    use_mmap: bool = True
+    host_tokens: int = 0
+    step_target_us: int = 150_000
+
+
+class EngineInfo(msgspec.Struct, frozen=True):
+    """What the child knows once the model is loaded."""
+
+    num_ctx: int
+    num_ctx_train: int
+    num_slots: int
+    num_vocab: int
+    num_params: int
+    weight_bytes: int
+    description: str
+    device: str
+    load_s: float
+    has_template: bool
+
+
+class Load(msgspec.Struct, frozen=True, tag="load"):
+    """Load the model; the first frame a child gets."""
+
+    spec: LoadSpec
+
+
+class Chat(msgspec.Struct, frozen=True, tag="chat"):
+    """Answer a conversation under `id`."""
+
+    id: int
+    request: ChatRequest
+
+
+class Complete(msgspec.Struct, frozen=True, tag="complete"):
+    """Continue raw text under `id`."""
+
+    id: int
+    request: CompletionRequest
+
+
+class Abort(msgspec.Struct, frozen=True, tag="abort"):
+    """End request `id` between two steps. It still ends in its one Finished."""
+
+    id: int
+
+
+class Tokenize(msgspec.Struct, frozen=True, tag="tokenize"):
+    """Ask for the token ids of a text."""
+
+    id: int
+    text: str
+    parse_special: bool
+
+
+class Detokenize(msgspec.Struct, frozen=True, tag="detokenize"):
+    """Ask for the text of token ids."""
+
+    id: int
+    tokens: tuple[int, ...]
+
+
+class Ping(msgspec.Struct, frozen=True, tag="ping"):
+    """Ask whether the child lives, and how long its current step has taken."""
+
+
+Request = Load | Chat | Complete | Abort | Tokenize | Detokenize | Ping
+
+
+class ErrorInfo(msgspec.Struct, frozen=True):
+    """A LocalLLMError on the wire."""
+
+    type: str
+    message: str
+    hint: str | None
+    facts: dict[str, Any]
+
+
+class Loading(msgspec.Struct, frozen=True, tag="loading"):
+    """How much of the model is loaded, 0 to 1."""
+
+    fraction: float
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The model is loaded."""
+
+    info: EngineInfo
+
+
+class Step(msgspec.Struct, frozen=True, tag="step"):
+    """What one step brought all requests."""
+
+    events: list[tuple[int, list[Event]]]
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """Request `id` ended in an error; id -1: the load did."""
+
+    id: int
+    error: ErrorInfo
+
+
+class Reply(msgspec.Struct, frozen=True, tag="reply"):
+    """The answer to Tokenize or Detokenize."""
+
+    id: int
+    value: list[int] | str
+
+
+class Pong(msgspec.Struct, frozen=True, tag="pong"):
+    """The child lives. `step_s`: seconds since the current step began, 0 when idle."""
+
+    step_s: float
+    num_running: int
+    num_waiting: int
+
+
+Answer = Loading | Ready | Step | Failed | Reply | Pong
+
+_encoder = msgspec.msgpack.Encoder()
+_request_decoder = msgspec.msgpack.Decoder(Request)
+_answer_decoder = msgspec.msgpack.Decoder(Answer)
+
+
+def encode(frame: Request | Answer) -> bytes:
+    """A frame's bytes, length first."""
+    body = _encoder.encode(frame)
+    return struct.pack("<I", len(body)) + body
+
+
+def read_request(stream: BinaryIO) -> Request | None:
+    """The next frame from the parent; None at its end."""
+    body = _read_body(stream)
+    return None if body is None else _request_decoder.decode(body)
+
+
+def read_answer(stream: BinaryIO) -> Answer | None:
+    """The next frame from the child; None at its end."""
+    body = _read_body(stream)
+    return None if body is None else _answer_decoder.decode(body)
+
+
+def _read_body(stream: BinaryIO) -> bytes | None:
+    head = stream.read(4)
+    if len(head) < 4:
+        return None
+    (size,) = struct.unpack("<I", head)
+    if size > MAX_FRAME_BYTES:
+        raise errors.EngineError(f"a frame of {size} bytes", hint="the engine's pipe carries something else")
+    body = stream.read(size)
+    return body if len(body) == size else None
+
+
+def pack_error(error: errors.LocalLLMError) -> ErrorInfo:
+    """An error as it travels; facts that are no plain values become text."""
+    facts = {
+        name: fact if isinstance(fact, int | float | str | list) else str(fact) for name, fact in error.facts.items()
+    }
+    return ErrorInfo(type(error).__name__, error.message, error.hint, facts)
+
+
+def unpack_error(info: ErrorInfo) -> errors.LocalLLMError:
+    """The error that `pack_error` packed."""
+    cls = getattr(errors, info.type, errors.EngineError)
+    if not (isinstance(cls, type) and issubclass(cls, errors.LocalLLMError)):
+        cls = errors.EngineError
+    return cls(info.message, hint=info.hint, **info.facts)

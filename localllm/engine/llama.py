@@ -1,0 +1,234 @@
+"""LlamaRunner: carries out batches with llama.cpp's low-level API. The only caller of `llama_decode`.
+
+llama.cpp asserts, and so ends the process, on batches that are too long, have too many outputs or name a sequence that
+does not exist; the scheduler's bounds rule those out, and `run` checks them once more.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from localllm.api import SamplingParams
+from localllm.engine.batch import Batch, Copy, Drop, Op, Restore, Sampled, Save, Trim
+from localllm.engine.binding import C, library_function
+from localllm.engine.frames import LoadSpec
+from localllm.engine.runner import NoSpaceError
+from localllm.engine.sampling import Sampler
+from localllm.engine.vocab import Vocab
+from localllm.errors import EngineError, EngineLoadError
+
+State = npt.NDArray[np.uint8]
+
+
+class LlamaModel:
+    """Loaded weights and their vocabulary. Its attributes are plain facts, read once."""
+
+    def __init__(self, spec: LoadSpec, on_progress: Callable[[float], bool]) -> None:
+        params = C.llama_model_default_params()
+        params.load_mode = C.LLAMA_LOAD_MODE_MMAP if spec.use_mmap else C.LLAMA_LOAD_MODE_NONE
+        params.n_gpu_layers = spec.num_gpu_layers if spec.devices else 0
+        self._devices = _device_list(spec.devices)
+        params.devices = ctypes.cast(self._devices, ctypes.c_void_p)
+        self._progress = C.llama_progress_callback(lambda fraction, _user: on_progress(fraction))
+        params.progress_callback = self._progress
+        paths = [path.encode() for path in spec.paths]
+        if len(paths) == 1:
+            self.handle = C.llama_model_load_from_file(paths[0], params)
+        else:
+            self.handle = C.llama_model_load_from_splits((ctypes.c_char_p * len(paths))(*paths), len(paths), params)
+        if not self.handle:
+            raise EngineLoadError("llama.cpp could not load the model", path=spec.paths[0])
+        if not C.llama_model_has_decoder(self.handle):
+            raise EngineLoadError("this model has no decoder: it cannot generate text", path=spec.paths[0])
+        self.vocab = Vocab(self.handle)
+        self.num_ctx_train: int = C.llama_model_n_ctx_train(self.handle)
+        self.num_params: int = C.llama_model_n_params(self.handle)
+        self.weight_bytes: int = C.llama_model_size(self.handle)
+        self.description = _text(C.llama_model_desc, self.handle)
+        # State of recurrent and hybrid models cannot be cut back to a shorter prefix.
+        self.can_trim = not (C.llama_model_is_recurrent(self.handle) or C.llama_model_is_hybrid(self.handle))
+
+    def chat_template(self, name: str | None = None) -> str | None:
+        """The chat template's source: the default one, or the named variant."""
+        source = C.llama_model_chat_template(self.handle, name.encode() if name else None)
+        return source.decode("utf-8", "replace") if source else None
+
+    def close(self) -> None:
+        """Free the weights."""
+        if self.handle:
+            C.llama_model_free(self.handle)
+            self.handle = None
+
+
+class LlamaRunner:
+    """One llama.cpp context over a model, with one sampler for each open sequence."""
+
+    def __init__(self, model: LlamaModel, spec: LoadSpec) -> None:
+        self._vocab = model.vocab
+        self._num_ctx = spec.num_ctx
+        params = C.llama_context_default_params()
+        params.n_ctx = spec.num_cells
+        params.n_batch = spec.num_batch
+        params.n_ubatch = min(spec.num_batch, 512)
+        params.n_seq_max = spec.num_slots
+        params.n_outputs_max = spec.num_slots
+        params.n_threads = params.n_threads_batch = spec.num_threads
+        params.kv_unified = spec.kv_layout == "unified"
+        params.no_perf = True
+        self._context = C.llama_init_from_model(model.handle, params)
+        if not self._context:
+            hint = "ask for less context (--ctx) or fewer slots"
+            raise EngineLoadError(f"no memory for a context of {spec.num_cells} tokens", hint=hint)
+        self._memory = C.llama_get_memory(self._context)
+        self._unified = params.kv_unified
+        self._num_slots = spec.num_slots
+        self._buffers = _BatchBuffers(spec.num_batch)
+        self._samplers: dict[int, Sampler] = {}
+        self._saved: dict[int, State] = {}
+
+    def open(self, sequence_id: int, params: SamplingParams, prompt: list[int]) -> None:
+        """Make the sequence's sampler chain."""
+        self._samplers[sequence_id] = Sampler(self._vocab, params, prompt, self._num_ctx)
+
+    def release(self, sequence_id: int) -> None:
+        """Free the sequence's sampler chain."""
+        sampler = self._samplers.pop(sequence_id, None)
+        if sampler is not None:
+            sampler.close()
+
+    def run(self, batch: Batch) -> list[Sampled]:
+        """See Runner.run."""
+        states: dict[int, State] = {}
+        for op in batch.ops:
+            self._carry_out(op, states)
+        if not batch.chunks:
+            return []
+        outputs = self._buffers.fill(batch.chunks)
+        if len(outputs) > self._num_slots:
+            raise EngineError(f"{len(outputs)} outputs for {self._num_slots} slots")
+        code = C.llama_decode(self._context, self._buffers.batch)
+        if code == 1:
+            raise NoSpaceError
+        if code != 0:
+            raise EngineError(f"llama.cpp could not compute a step (code {code})")
+        return [self._sample(sequence_id, index) for sequence_id, index in outputs]
+
+    def close(self) -> None:
+        """Free the context, its memory and all samplers."""
+        for sequence_id in list(self._samplers):
+            self.release(sequence_id)
+        self._saved.clear()
+        if self._context:
+            C.llama_free(self._context)
+            self._context = None
+
+    def _sample(self, sequence_id: int, index: int) -> Sampled:
+        token, logprob = self._samplers[sequence_id].sample(self._context, index)
+        return Sampled(token, self._vocab.ends(token), logprob)
+
+    def _carry_out(self, op: Op, states: dict[int, State]) -> None:
+        """Do one cache operation. `states` holds the states read in this step, for copies to several slots."""
+        match op:
+            case Trim(slot, num_tokens):
+                self._trim(slot, num_tokens)
+                states.pop(slot, None)
+            case Copy(source, target, num_tokens) if self._unified:
+                C.llama_memory_seq_cp(self._memory, source, target, 0, num_tokens)
+            case Copy(source, target, num_tokens):
+                state = states.get(source)
+                if state is None:
+                    state = states[source] = self._read_state(source)
+                self._write_state(target, state, num_tokens)
+                states.pop(target, None)
+            case Save(slot, key):
+                self._saved[key] = states.get(slot) if slot in states else self._read_state(slot)  # type: ignore[assignment]
+            case Restore(key, slot, num_tokens):
+                self._write_state(slot, self._saved[key], num_tokens)
+                states.pop(slot, None)
+            case Drop(key):
+                del self._saved[key]
+
+    def _trim(self, slot: int, num_tokens: int) -> None:
+        if not C.llama_memory_seq_rm(self._memory, slot, num_tokens, -1):
+            raise EngineError(f"llama.cpp could not cut slot {slot} to {num_tokens} tokens")
+
+    def _read_state(self, slot: int) -> State:
+        size = C.llama_state_seq_get_size(self._context, slot)
+        state = np.empty(size, np.uint8)
+        written = C.llama_state_seq_get_data(self._context, _bytes_of(state), size, slot)
+        if written != size:
+            raise EngineError(f"llama.cpp wrote {written} of {size} bytes of slot {slot}")
+        return state
+
+    def _write_state(self, slot: int, state: State, num_tokens: int) -> None:
+        if C.llama_state_seq_set_data(self._context, _bytes_of(state), state.size, slot) == 0:
+            raise EngineError(f"llama.cpp could not restore slot {slot}")
+        if C.llama_memory_seq_pos_max(self._memory, slot) >= num_tokens:
+            self._trim(slot, num_tokens)
+
+
+class _BatchBuffers:
+    """The arrays behind one llama_batch, filled without a Python loop over tokens."""
+
+    def __init__(self, num_tokens: int) -> None:
+        self._tokens = np.zeros(num_tokens, np.int32)
+        self._positions = np.zeros(num_tokens, np.int32)
+        self._slots = np.zeros(num_tokens, np.int32)
+        self._wanted = np.zeros(num_tokens, np.int8)
+        self._ones = np.ones(num_tokens, np.int32)
+        # llama.cpp wants a pointer to the slot of each token: they point into `_slots`, for good.
+        self._slot_pointers = (self._slots.ctypes.data + 4 * np.arange(num_tokens, dtype=np.uint64)).astype(np.uint64)
+        self.batch = C.llama_batch()
+        self.batch.token = self._tokens.ctypes.data_as(ctypes.POINTER(C.llama_token))
+        self.batch.pos = self._positions.ctypes.data_as(ctypes.POINTER(C.llama_pos))
+        self.batch.n_seq_id = self._ones.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+        self.batch.seq_id = self._slot_pointers.ctypes.data_as(ctypes.POINTER(ctypes.POINTER(C.llama_seq_id)))
+        self.batch.logits = self._wanted.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
+
+    def fill(self, chunks: list[Any]) -> list[tuple[int, int]]:
+        """Lay out the chunks; return (sequence id, index) of each output."""
+        outputs: list[tuple[int, int]] = []
+        at = 0
+        total = sum(len(chunk.tokens) for chunk in chunks)
+        if total > len(self._tokens):
+            raise EngineError(f"a step of {total} tokens, at most {len(self._tokens)}")
+        self._wanted[:total] = 0
+        for chunk in chunks:
+            end = at + len(chunk.tokens)
+            self._tokens[at:end] = chunk.tokens
+            self._positions[at:end] = range(chunk.start, chunk.start + end - at)
+            self._slots[at:end] = chunk.slot
+            if chunk.samples:
+                self._wanted[end - 1] = 1
+                outputs.append((chunk.sequence_id, end - 1))
+            at = end
+        self.batch.n_tokens = total
+        return outputs
+
+
+def _bytes_of(state: State) -> Any:
+    return state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+
+
+def _text(function: Any, handle: Any) -> str:
+    buffer = ctypes.create_string_buffer(256)
+    function(handle, buffer, len(buffer))
+    return buffer.value.decode("utf-8", "replace")
+
+
+def _device_list(names: tuple[str, ...]) -> Any:
+    """A NULL-terminated array of ggml devices. An empty one is CPU only: NULL itself would mean all there are."""
+    handles: list[int] = []
+    if names:
+        by_name = library_function("ggml_backend_dev_by_name", ctypes.c_void_p, ctypes.c_char_p)
+        for name in names:
+            handle = by_name(name.encode())
+            if not handle:
+                raise EngineLoadError(f"no device {name}", hint="see `localllm doctor` for the devices there are")
+            handles.append(handle)
+    return (ctypes.c_void_p * (len(handles) + 1))(*handles, None)

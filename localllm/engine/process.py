@@ -1,0 +1,307 @@
+"""EngineProcess: the parent's proxy to one engine child. Owns the child's life; imports nothing that runs in it.
+
+A reader thread turns the child's frames into events on the event loop; a writer thread feeds its stdin, so that a child
+that has stopped reading never blocks the loop. End of file, a kill or silence end every request with one error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import IO, Any
+
+from localllm.api import ChatRequest, CompletionRequest, Event, Finished
+from localllm.engine import frames
+from localllm.errors import EngineCrashedError, EngineError, LocalLLMError
+
+logger = logging.getLogger(__name__)
+
+Item = Event | LocalLLMError
+
+PING_S = 1.0
+SILENCE_S = 15.0
+STUCK_S = 600.0
+CLOSE_S = 3.0
+
+_spares: list[subprocess.Popen[bytes]] = []
+
+
+def spawn() -> subprocess.Popen[bytes]:
+    """Start a child that has no model yet; it imports llama.cpp meanwhile."""
+    # -P: a file in the current directory must not be imported in place of a library.
+    command = [sys.executable, "-P", "-m", "localllm.engine.worker"]
+    pipe = subprocess.PIPE
+    flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, creationflags=flags)
+
+
+def prestart() -> None:
+    """Start a spare child now, for the next EngineProcess to take."""
+    _spares.append(spawn())
+
+
+class EngineProcess:
+    """A loaded model in a child process.
+
+    `start` loads it; `chat`, `complete`, `tokenize` and `detokenize` may then be called at once by many tasks of one
+    event loop. `on_exit(error)` is called once when the child is gone, whatever the reason.
+    """
+
+    def __init__(
+        self,
+        spec: frames.LoadSpec,
+        *,
+        on_exit: Callable[[LocalLLMError], None] | None = None,
+        silence_s: float = SILENCE_S,
+        stuck_s: float = STUCK_S,
+    ) -> None:
+        self.spec = spec
+        self.info: frames.EngineInfo | None = None
+        self.pong = frames.Pong(0.0, 0, 0)
+        self._on_exit = on_exit
+        self._silence_s = silence_s
+        self._stuck_s = stuck_s
+        self._loop = asyncio.get_running_loop()
+        self._child = _spares.pop() if _spares else spawn()
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._log: collections.deque[str] = collections.deque(maxlen=40)
+        self._queues: dict[int, asyncio.Queue[Item]] = {}
+        self._replies: dict[int, asyncio.Future[list[int] | str]] = {}
+        self._loading: asyncio.Queue[float | LocalLLMError | None] = asyncio.Queue()
+        self._next_id = 0
+        self._last_heard = self._loop.time()
+        self._verdict: LocalLLMError | None = None
+        self._gone = asyncio.Event()
+        self._watch: asyncio.Task[None] | None = None
+        for target, stream in ((self._read, self._child.stdout), (self._write, self._child.stdin)):
+            threading.Thread(target=target, args=(stream,), daemon=True).start()
+        self._log_reader = threading.Thread(target=self._read_log, args=(self._child.stderr,), daemon=True)
+        self._log_reader.start()
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._child.pid
+
+    @property
+    def num_active(self) -> int:
+        """Requests under way."""
+        return len(self._queues)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the child can take requests."""
+        return self._verdict is None
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> AsyncIterator[float]:
+        """Load the model; yields the fraction loaded. Raises EngineLoadError or EngineCrashedError."""
+        self._send(frames.Load(self.spec))
+        while (step := await self._loading.get()) is not None:
+            if isinstance(step, LocalLLMError):
+                await self._gone.wait()
+                raise step
+            yield step
+        self._watch = self._loop.create_task(self._watch_over())
+
+    async def close(self) -> None:
+        """End the child; running requests end in an error."""
+        if self._verdict is None:
+            self._verdict = EngineError("the engine was unloaded")
+        self._outbox.put(None)
+        try:
+            await asyncio.wait_for(self._gone.wait(), CLOSE_S)
+        except TimeoutError:
+            self._child.kill()
+            await self._gone.wait()
+        if self._watch is not None:
+            self._watch.cancel()
+
+    # --- requests -------------------------------------------------------------------------------------------------
+
+    def chat(self, request: ChatRequest) -> AsyncIterator[Event]:
+        """Answer a conversation; ends in one Finished or raises one error. Closing the iterator aborts the request."""
+        return self._stream(lambda request_id: frames.Chat(request_id, request))
+
+    def complete(self, request: CompletionRequest) -> AsyncIterator[Event]:
+        """Continue raw text, likewise."""
+        return self._stream(lambda request_id: frames.Complete(request_id, request))
+
+    async def tokenize(self, text: str, parse_special: bool = False) -> list[int]:
+        """Token ids of a text, without BOS."""
+        value = await self._ask(lambda request_id: frames.Tokenize(request_id, text, parse_special))
+        assert isinstance(value, list)
+        return value
+
+    async def detokenize(self, tokens: tuple[int, ...]) -> str:
+        """The text of token ids."""
+        value = await self._ask(lambda request_id: frames.Detokenize(request_id, tokens))
+        assert isinstance(value, str)
+        return value
+
+    async def _stream(self, make: Callable[[int], frames.Request]) -> AsyncIterator[Event]:
+        self._check_alive()
+        request_id = self._new_id()
+        items: asyncio.Queue[Item] = asyncio.Queue()
+        self._queues[request_id] = items
+        self._send(make(request_id))
+        ended = False
+        try:
+            while not ended:
+                item = await items.get()
+                if isinstance(item, LocalLLMError):
+                    ended = True
+                    raise item
+                ended = isinstance(item, Finished)
+                if ended:
+                    self._queues.pop(request_id, None)
+                yield item
+        finally:
+            self._queues.pop(request_id, None)
+            if not ended:
+                self._send(frames.Abort(request_id))
+
+    async def _ask(self, make: Callable[[int], frames.Request]) -> list[int] | str:
+        self._check_alive()
+        request_id = self._new_id()
+        future: asyncio.Future[list[int] | str] = self._loop.create_future()
+        self._replies[request_id] = future
+        self._send(make(request_id))
+        try:
+            return await future
+        finally:
+            self._replies.pop(request_id, None)
+
+    def _new_id(self) -> int:
+        self._next_id += 1
+        return self._next_id
+
+    def _check_alive(self) -> None:
+        if self._verdict is not None:
+            raise self._verdict
+
+    def _send(self, frame: frames.Request) -> None:
+        self._outbox.put(frames.encode(frame))
+
+    # --- the event loop's side of the threads ---------------------------------------------------------------------
+
+    def _on_frame(self, frame: frames.Answer) -> None:
+        self._last_heard = self._loop.time()
+        match frame:
+            case frames.Step(events):
+                for request_id, items in events:
+                    if (stream := self._queues.get(request_id)) is not None:
+                        for item in items:
+                            stream.put_nowait(item)
+            case frames.Failed(-1, info):
+                self._verdict = frames.unpack_error(info)
+                self._loading.put_nowait(self._verdict)
+            case frames.Failed(request_id, info):
+                self._fail(request_id, frames.unpack_error(info))
+            case frames.Reply(request_id, value):
+                if (future := self._replies.get(request_id)) is not None and not future.done():
+                    future.set_result(value)
+            case frames.Loading(fraction):
+                self._loading.put_nowait(fraction)
+            case frames.Ready(info):
+                self.info = info
+                self._loading.put_nowait(None)
+            case frames.Pong():
+                self.pong = frame
+
+    def _on_end(self, code: int) -> None:
+        """The child is gone: end everything that waits for it, once."""
+        if self._verdict is None:
+            self._verdict = _crash(code, list(self._log))
+        self._loading.put_nowait(self._verdict)
+        for request_id in [*self._queues, *self._replies]:
+            self._fail(request_id, self._verdict)
+        self._outbox.put(None)
+        self._gone.set()
+        if self._on_exit is not None:
+            self._on_exit(self._verdict)
+
+    def _fail(self, request_id: int, error: LocalLLMError) -> None:
+        if (stream := self._queues.pop(request_id, None)) is not None:
+            stream.put_nowait(error)
+        elif (future := self._replies.get(request_id)) is not None and not future.done():
+            future.set_exception(error)
+
+    async def _watch_over(self) -> None:
+        """Ask a busy child for a sign of life; kill one that gives none, or whose step never ends."""
+        while not self._gone.is_set():
+            await asyncio.sleep(min(PING_S, self._silence_s / 4))
+            if not self._queues and not self._replies:
+                self._last_heard = self._loop.time()
+                continue
+            self._send(frames.Ping())
+            silent_s = self._loop.time() - self._last_heard
+            if silent_s > self._silence_s or self.pong.step_s > self._stuck_s:
+                reason = f"silent for {silent_s:.0f} s" if silent_s > self._silence_s else "stuck in one step"
+                hint = "the next request starts a new engine"
+                self._verdict = EngineCrashedError(
+                    f"the engine hung ({reason}) and was ended", hint=hint, signal="SIGKILL"
+                )
+                self._child.kill()
+                return
+
+    # --- threads --------------------------------------------------------------------------------------------------
+
+    def _read(self, stream: IO[bytes]) -> None:
+        try:
+            while (frame := frames.read_answer(stream)) is not None:  # type: ignore[arg-type]
+                self._loop.call_soon_threadsafe(self._on_frame, frame)
+        except RuntimeError:
+            return  # the event loop is closed: nobody waits any more
+        except Exception:
+            logger.exception("unreadable frame from engine %d", self._child.pid)
+            self._child.kill()
+        code = self._child.wait()
+        self._log_reader.join(1.0)
+        try:
+            self._loop.call_soon_threadsafe(self._on_end, code)
+        except RuntimeError:
+            return
+
+    def _write(self, stream: IO[bytes]) -> None:
+        try:
+            while (data := self._outbox.get()) is not None:
+                stream.write(data)
+                stream.flush()
+            stream.close()
+        except OSError:
+            return  # the child is gone; the reader sees it too
+
+    def _read_log(self, stream: IO[bytes]) -> None:
+        for line in stream:
+            text = line.decode("utf-8", "replace").rstrip()
+            self._log.append(text)
+            logger.debug("engine %d: %s", self._child.pid, text)
+
+
+def _crash(code: int, log: list[str]) -> EngineCrashedError:
+    """The error for a child that ended unasked, with the last line of its log."""
+    facts: dict[str, Any] = {"log": log[-10:]}
+    if code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        facts["signal"] = name
+        what = f"was killed by {name}"
+    else:
+        facts["exit_status"] = code
+        what = f"ended with status {code}"
+    hint = "the next request starts a new engine"
+    if facts.get("signal") == "SIGKILL":
+        hint = "often the system ran out of memory; try a smaller model or less context (--ctx)"
+    last = f": {log[-1]}" if log else ""
+    return EngineCrashedError(f"the engine {what}{last}", hint=hint, **facts)

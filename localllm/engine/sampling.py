@@ -1,0 +1,162 @@
+"""Sampler: one request's sampler chain in llama.cpp, from SamplingParams. The only sampling code; no policy.
+
+The chain's order is llama.cpp's: logit bias, penalties, DRY, top-n-sigma, top-k, typical, top-p, min-p, XTC,
+temperature, then the draw. Greedy requests without a chain take the arg-max of the logits directly.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from localllm.api import SamplingParams, TokenLogprob
+from localllm.engine.binding import C
+from localllm.engine.vocab import Vocab
+
+DEFAULTS = SamplingParams(
+    temperature=0.8,
+    top_k=40,
+    top_p=0.95,
+    min_p=0.05,
+    typical_p=1.0,
+    top_n_sigma=-1.0,
+    xtc_probability=0.0,
+    xtc_threshold=0.1,
+    dry_multiplier=0.0,
+    dry_base=1.75,
+    dry_allowed_length=2,
+    dry_penalty_last_n=-1,
+    dry_sequence_breakers=("\n", ":", '"', "*"),
+    mirostat=0,
+    mirostat_tau=5.0,
+    mirostat_eta=0.1,
+    repeat_penalty=1.0,
+    repeat_last_n=64,
+    presence_penalty=0.0,
+    frequency_penalty=0.0,
+)
+"""llama.cpp's defaults, under ours."""
+
+_RANDOM_SEED = 0xFFFFFFFF
+
+
+class Sampler:
+    """Chooses the next token of one sequence; remembers what its penalties need. Close it to free the chain."""
+
+    def __init__(self, vocab: Vocab, params: SamplingParams, prompt: list[int], num_ctx: int) -> None:
+        self._vocab = vocab
+        self._params = params.over(DEFAULTS)
+        self._num_logprobs = params.logprobs
+        self._chain: Any = None
+        stages = _history_stages(vocab, self._params, num_ctx)
+        if stages or self._params.temperature or self._params.mirostat:
+            self._chain = _chain([*stages, *_choice_stages(vocab, self._params)])
+            if stages:
+                # Penalties look back on the prompt too.
+                for token in prompt[-num_ctx:]:
+                    C.llama_sampler_accept(self._chain, token)
+
+    def sample(self, context: Any, index: int) -> tuple[int, TokenLogprob | None]:
+        """The next token after output `index` of the last decode, and its log probability where wanted."""
+        if self._chain is not None:
+            token = C.llama_sampler_sample(self._chain, context, index)
+            logits = None
+        else:
+            logits = self._logits(context, index)
+            token = int(logits.argmax())
+        if self._num_logprobs is None:
+            return token, None
+        return token, self._logprob(self._logits(context, index) if logits is None else logits, token)
+
+    def close(self) -> None:
+        """Free the chain."""
+        if self._chain is not None:
+            C.llama_sampler_free(self._chain)
+            self._chain = None
+
+    def _logits(self, context: Any, index: int) -> npt.NDArray[np.float32]:
+        pointer = C.llama_get_logits_ith(context, index)
+        return np.ctypeslib.as_array(pointer, shape=(self._vocab.num_tokens,))
+
+    def _logprob(self, logits: npt.NDArray[np.float32], token: int) -> TokenLogprob:
+        peak = float(logits.max())
+        total = peak + math.log(float(np.exp(logits - peak, dtype=np.float64).sum()))
+        count = min(self._num_logprobs or 0, len(logits))
+        best = np.argpartition(logits, -count)[-count:] if count else np.empty(0, np.int64)
+        best = best[np.argsort(-logits[best], kind="stable")]
+        top = tuple((int(i), self._vocab.piece(int(i), special=True), float(logits[i]) - total) for i in best)
+        return TokenLogprob(token, self._vocab.piece(token, special=True), float(logits[token]) - total, top)
+
+
+def _chain(stages: list[Any]) -> Any:
+    params = C.llama_sampler_chain_default_params()
+    params.no_perf = True
+    chain = C.llama_sampler_chain_init(params)
+    for stage in stages:
+        C.llama_sampler_chain_add(chain, stage)
+    return chain
+
+
+def _history_stages(vocab: Vocab, params: SamplingParams, num_ctx: int) -> list[Any]:
+    """Stages that change logits by what came before, or by token id; only those that do anything."""
+    p: Any = params
+    stages: list[Any] = []
+    bias = dict(p.logit_bias or {})
+    if p.ignore_eos:
+        bias |= dict.fromkeys(_end_tokens(vocab), -math.inf)
+    if bias:
+        entries = (C.llama_logit_bias * len(bias))(*(C.llama_logit_bias(t, b) for t, b in bias.items()))
+        stages.append(C.llama_sampler_init_logit_bias(vocab.num_tokens, len(bias), entries))
+    last_n = num_ctx if p.repeat_last_n < 0 else min(p.repeat_last_n, num_ctx)
+    if last_n and (p.repeat_penalty != 1.0 or p.frequency_penalty or p.presence_penalty):
+        stages.append(
+            C.llama_sampler_init_penalties(
+                vocab.num_tokens, last_n, p.repeat_penalty, p.frequency_penalty, p.presence_penalty
+            )
+        )
+    if p.dry_multiplier:
+        last_n = num_ctx if p.dry_penalty_last_n < 0 else min(p.dry_penalty_last_n, num_ctx)
+        breakers = [text.encode() for text in p.dry_sequence_breakers]
+        array = (ctypes.c_char_p * len(breakers))(*breakers)
+        stages.append(
+            C.llama_sampler_init_dry(
+                vocab.handle, p.dry_multiplier, p.dry_base, p.dry_allowed_length, last_n, array, len(breakers)
+            )
+        )
+    return stages
+
+
+def _choice_stages(vocab: Vocab, params: SamplingParams) -> list[Any]:
+    """Stages that narrow the candidates and draw one."""
+    p: Any = params
+    seed = _RANDOM_SEED if p.seed is None else p.seed
+    if p.temperature == 0:
+        return [C.llama_sampler_init_greedy()]
+    if p.mirostat:
+        temperature = C.llama_sampler_init_temp(p.temperature)
+        if p.mirostat == 1:
+            num = vocab.num_tokens
+            return [temperature, C.llama_sampler_init_mirostat(num, seed, p.mirostat_tau, p.mirostat_eta, 100)]
+        return [temperature, C.llama_sampler_init_mirostat_v2(seed, p.mirostat_tau, p.mirostat_eta)]
+    stages: list[Any] = []
+    if p.top_n_sigma > 0:
+        stages.append(C.llama_sampler_init_top_n_sigma(p.top_n_sigma))
+    if p.top_k:
+        stages.append(C.llama_sampler_init_top_k(p.top_k))
+    if p.typical_p < 1:
+        stages.append(C.llama_sampler_init_typical(p.typical_p, 1))
+    if p.top_p < 1:
+        stages.append(C.llama_sampler_init_top_p(p.top_p, 1))
+    if p.min_p > 0:
+        stages.append(C.llama_sampler_init_min_p(p.min_p, 1))
+    if p.xtc_probability > 0:
+        stages.append(C.llama_sampler_init_xtc(p.xtc_probability, p.xtc_threshold, 1, seed))
+    return [*stages, C.llama_sampler_init_temp(p.temperature), C.llama_sampler_init_dist(seed)]
+
+
+def _end_tokens(vocab: Vocab) -> list[int]:
+    return [token for token in range(vocab.num_tokens) if vocab.ends(token)]

@@ -1,0 +1,107 @@
+"""Vocab: text to token ids and back, over one loaded model. Safe to use from several threads: it only reads."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import Any
+
+from localllm.chat.tokens import SpecialToken
+from localllm.engine.binding import C
+from localllm.errors import InvalidRequestError
+
+# A BPE or SPM tokenizer needs time and memory that grow with the text; a context of any size is full long before.
+MAX_TEXT_BYTES = 64 * 2**20
+
+
+class Vocab:
+    """The vocabulary of a model: ids 0 to `num_tokens - 1`."""
+
+    def __init__(self, model: Any) -> None:
+        self._vocab = C.llama_model_get_vocab(model)
+        self.num_tokens: int = C.llama_vocab_n_tokens(self._vocab)
+        self.bos: int | None = _id(C.llama_vocab_bos(self._vocab))
+        self.eos: int | None = _id(C.llama_vocab_eos(self._vocab))
+        self.add_bos: bool = C.llama_vocab_get_add_bos(self._vocab)
+        self.add_eos: bool = C.llama_vocab_get_add_eos(self._vocab)
+        self._pieces: dict[int, bytes] = {}
+
+    @property
+    def handle(self) -> Any:
+        """llama.cpp's own pointer."""
+        return self._vocab
+
+    def tokenize(self, text: str, parse_special: bool = False) -> list[int]:
+        """Token ids of `text`, without BOS or EOS. Special-token text becomes its id only with `parse_special`."""
+        if not text:
+            return []
+        raw = text.encode("utf-8", "replace")
+        if len(raw) > MAX_TEXT_BYTES:
+            raise InvalidRequestError(f"a text of {len(raw)} bytes", hint=f"at most {MAX_TEXT_BYTES} bytes")
+        size = len(raw) + 8
+        tokens = (C.llama_token * size)()
+        count = C.llama_tokenize(self._vocab, raw, len(raw), tokens, size, False, parse_special)
+        if count < 0:
+            size = -count
+            tokens = (C.llama_token * size)()
+            count = C.llama_tokenize(self._vocab, raw, len(raw), tokens, size, False, parse_special)
+        if count < 0:
+            raise InvalidRequestError("this text cannot be tokenized", num_bytes=len(raw))
+        return list(tokens[:count])
+
+    def text_of(self, token: int) -> str:
+        """The text of a token, special ones as they are written in templates."""
+        return self._piece(token, True).decode("utf-8", "replace")
+
+    def piece(self, token: int, special: bool = False) -> bytes:
+        """The bytes a token stands for; control tokens give none unless `special`."""
+        key = token if special else ~token
+        piece = self._pieces.get(key)
+        if piece is None:
+            piece = self._pieces[key] = self._piece(token, special)
+        return piece
+
+    def _piece(self, token: int, special: bool) -> bytes:
+        buffer = ctypes.create_string_buffer(256)
+        count = C.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, special)
+        if count < 0:
+            buffer = ctypes.create_string_buffer(-count)
+            count = C.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, special)
+        return buffer.raw[: max(count, 0)]
+
+    def detokenize(self, tokens: list[int], special: bool = False) -> str:
+        """The text of several tokens; bytes that are no UTF-8 become U+FFFD."""
+        self.check(tokens)
+        return b"".join(self.piece(token, special) for token in tokens).decode("utf-8", "replace")
+
+    def ends(self, token: int) -> bool:
+        """Whether a token ends the generation."""
+        return bool(C.llama_vocab_is_eog(self._vocab, token))
+
+    @functools.cached_property
+    def special_tokens(self) -> list[SpecialToken]:
+        """Every control, unknown and user-defined token."""
+        attribute, vocab = C.llama_vocab_get_attr, self._vocab
+        special = C.LLAMA_TOKEN_ATTR_CONTROL | C.LLAMA_TOKEN_ATTR_UNKNOWN | C.LLAMA_TOKEN_ATTR_USER_DEFINED
+        found = ((token, attribute(vocab, token)) for token in range(self.num_tokens))
+        return [self._special(token, bits) for token, bits in found if bits & special]
+
+    def _special(self, token: int, bits: int) -> SpecialToken:
+        return SpecialToken(
+            token,
+            C.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace"),
+            "user_defined" if bits & C.LLAMA_TOKEN_ATTR_USER_DEFINED else "control",
+            lstrip=bool(bits & C.LLAMA_TOKEN_ATTR_LSTRIP),
+            rstrip=bool(bits & C.LLAMA_TOKEN_ATTR_RSTRIP),
+        )
+
+    def check(self, tokens: list[int] | tuple[int, ...]) -> None:
+        """Raise InvalidRequestError for an id outside the vocabulary: llama.cpp would abort."""
+        for token in tokens:
+            if not 0 <= token < self.num_tokens:
+                hint = f"this model's ids are 0 to {self.num_tokens - 1}"
+                raise InvalidRequestError(f"token id {token} does not exist", hint=hint)
+
+
+def _id(token: int) -> int | None:
+    return None if token < 0 else token
