@@ -56,8 +56,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 # Names other tools already taught people; each stands in when ours is not set.
 _ENV_ALIASES = {"hf_endpoint": "HF_ENDPOINT", "offline": "HF_HUB_OFFLINE"}
-# Read elsewhere (paths, cli): no settings, so no spelling mistakes either.
-_OTHER_ENV = {"LOCALLLM_HOME", "LOCALLLM_CONFIG", "LOCALLLM_DEBUG", "LOCALLLM_LONG", "LOCALLLM_TEST_MODEL"}
+# Read elsewhere (paths, cli, store, tests): no settings, so no spelling mistakes either.
+_OTHER_ENV = {
+    "LOCALLLM_HOME",
+    "LOCALLLM_CONFIG",
+    "LOCALLLM_DEBUG",
+    "LOCALLLM_LONG",
+    "LOCALLLM_TEST_MODEL",
+    "LOCALLLM_OLLAMA_REGISTRY",
+    "LOCALLLM_ALLOW_HOSTS",
+}
 _WORDS = {"yes": True, "on": True, "no": False, "off": False}
 
 

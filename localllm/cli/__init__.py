@@ -1,0 +1,96 @@
+"""The `localllm` command. `main` is its entry and the only place that catches; the commands are in the modules beside.
+
+Nothing slow is imported here: the engine child is started before even the command line is read in full, so that both
+import at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from localllm.api import Backend, LoadOptions
+    from localllm.config import Settings
+
+    BackendFactory = Callable[[Settings, LoadOptions], Backend]
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+_STARTS_AN_ENGINE = frozenset({"run", "bench"})
+
+
+def main(argv: Sequence[str] | None = None, *, backend_factory: BackendFactory | None = None) -> int:
+    """Run one command and return its exit code: 0 ok, 1 failed, 2 usage or config, 3 retry may help, 130 interrupted.
+
+    `backend_factory` makes the Backend that answers, in place of the Service of this process.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    if backend_factory is None and args[:1] and args[0] in _STARTS_AN_ENGINE and not {"--help", "-h"} & set(args):
+        _prestart_engine()
+    from localllm.cli.output import discard_stdout, prepare_streams
+
+    prepare_streams()
+    try:
+        try:
+            code = _run(args, backend_factory)
+            sys.stdout.flush()
+        except Exception as exc:
+            if _reader_has_gone(exc):
+                raise
+            code = _report(exc)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except OSError:
+        discard_stdout()
+        return EXIT_FAILED
+    return code
+
+
+def _reader_has_gone(exc: Exception) -> bool:
+    """Whether standard output was closed by whoever read it; Windows says EINVAL for that."""
+    return isinstance(exc, BrokenPipeError) or (
+        sys.platform == "win32" and isinstance(exc, OSError) and exc.errno == errno.EINVAL and not sys.stdout.isatty()
+    )
+
+
+def _prestart_engine() -> None:
+    try:
+        from localllm.engine.process import prestart
+    except ImportError:
+        return
+    prestart()
+
+
+def _run(args: list[str], backend_factory: BackendFactory | None) -> int:
+    from localllm.cli.app import run_command
+
+    return run_command(args, backend_factory)
+
+
+def _report(exc: Exception) -> int:
+    """Say what went wrong in one or two lines and return the exit code."""
+    from localllm.cli.app import as_usage_error
+    from localllm.cli.output import Output
+    from localllm.errors import LocalLLMError
+
+    error = exc if isinstance(exc, LocalLLMError) else as_usage_error(exc)
+    debug = bool(os.environ.get("LOCALLLM_DEBUG"))
+    if debug and (error is None or error is exc):
+        import traceback
+
+        traceback.print_exception(exc)
+    output = Output()
+    if error is not None:
+        output.warn(error.message, "error:", "red")
+        if error.hint:
+            output.warn(error.hint, "hint:", "dim")
+        return error.exit_code
+    output.warn(f"unexpected {type(exc).__name__}: {exc}", "error:", "red")
+    if not debug:
+        output.warn("LOCALLLM_DEBUG=1 shows where it happened; please report it with that", "hint:", "dim")
+    return EXIT_FAILED

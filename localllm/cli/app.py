@@ -1,0 +1,96 @@
+"""The command tree: which commands there are, in which order, and how a usage error is told.
+
+Imports typer, and of each command its signature only; what a command needs is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from localllm.cli import adopt, bench, care, doctor, models, pull, run, search
+from localllm.cli.runtime import Runtime
+from localllm.errors import LocalLLMError, UsageError
+
+if TYPE_CHECKING:
+    from localllm.cli import BackendFactory
+
+PROG = "localllm"
+_COMMAND_GROUPS = (run, pull, models, adopt, care, search, doctor, bench)
+# typer carries its own click since 0.20 and used the package before; this class is the one it raises in either.
+_ClickException: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+def build_app() -> typer.Typer:
+    """The whole command tree."""
+    app = typer.Typer(
+        name=PROG,
+        help="Run open language models on this machine.",
+        epilog="Exit codes: 0 ok, 1 failed, 2 usage or settings, 3 a retry may help, 130 interrupted.",
+        no_args_is_help=False,
+        invoke_without_command=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    for group in _COMMAND_GROUPS:
+        group.register(app)
+    return app
+
+
+def build_command() -> Any:
+    """The tree as typer's click group, which has the names, options and help of every command."""
+    return typer.main.get_command(build_app())
+
+
+def run_command(args: Sequence[str], backend_factory: BackendFactory | None) -> int:
+    """Run one command line; returns its exit code or raises."""
+    result = build_command().main(
+        args=list(args), prog_name=PROG, standalone_mode=False, obj=Runtime(backend_factory=backend_factory)
+    )
+    return result if isinstance(result, int) else 0
+
+
+def as_usage_error(exc: Exception) -> LocalLLMError | None:
+    """A mistake on the command line as our error; None where `exc` is something else."""
+    if isinstance(exc, typer.Abort):
+        return LocalLLMError("aborted")
+    if not isinstance(exc, _ClickException):
+        return None
+    words = exc.format_message().rstrip(".")  # type: ignore[attr-defined]
+    message, _, suggestion = words.partition(" (Possible options: ")
+    message, _, near = message.partition(". Did you mean ")
+    context = getattr(exc, "ctx", None)
+    path = context.command_path if context is not None else PROG
+    hint = f"`{path} --help` shows what it takes"
+    if near or suggestion:
+        found = re.findall(r"'([^']+)'", near) or suggestion.rstrip(")").split(", ")
+        hint = f"did you mean {' or '.join(found)}? {hint}"
+    return UsageError(message[:1].lower() + message[1:], hint=hint)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from localllm.cli.version import version_line
+
+        typer.echo(version_line())
+        raise typer.Exit
+
+
+def _root(
+    ctx: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and the llama.cpp build.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Run open language models on this machine."""
+    del version
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())

@@ -1,0 +1,150 @@
+"""Options that several commands share, each written once: the sampling table, loading options, `--json`, `--quiet`.
+
+`with_options` turns the parameters `sampling` and `loading` of a command into their options.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
+
+import typer
+
+from localllm.cli.complete import complete_model
+
+if TYPE_CHECKING:
+    from localllm.api import LoadOptions, SamplingParams
+
+Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No narration; errors only.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Do not use the network.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be done.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model.", autocompletion=complete_model)]
+OptionalModel = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL", help="Name of a model; without it, the default model.", autocompletion=complete_model
+    ),
+]
+Models = Annotated[
+    list[str], typer.Argument(metavar="MODEL...", help="Names of models.", autocompletion=complete_model)
+]
+
+
+class Choice(NamedTuple):
+    """One option: the type of its value, its flags beyond the field's own name, and its help."""
+
+    kind: Any
+    help: str
+    flags: tuple[str, ...] = ()
+    metavar: str | None = None
+
+
+# Keyed by field of SamplingParams, in the order of the help.
+SAMPLING: dict[str, Choice] = {
+    "temperature": Choice(float, "How freely tokens are chosen; 0 always takes the likeliest.", ("-t",)),
+    "top_k": Choice(int, "Choose among the K likeliest tokens; 0: all."),
+    "top_p": Choice(float, "Choose among the likeliest tokens that together have this probability."),
+    "min_p": Choice(float, "Leave out tokens below this share of the likeliest one's probability."),
+    "typical_p": Choice(float, "Locally typical sampling; 1 is off."),
+    "top_n_sigma": Choice(float, "Keep tokens within N standard deviations of the best logit; -1 is off."),
+    "xtc_probability": Choice(float, "How often the likeliest tokens are left out; 0 is off."),
+    "xtc_threshold": Choice(float, "Probability above which XTC leaves tokens out."),
+    "dry_multiplier": Choice(float, "Strength of the DRY repetition penalty; 0 is off."),
+    "dry_base": Choice(float, "How fast the DRY penalty grows with the length of a repetition."),
+    "dry_allowed_length": Choice(int, "Longest repetition that DRY leaves alone."),
+    "dry_penalty_last_n": Choice(int, "Tokens DRY looks back over; -1: the whole context."),
+    "dry_sequence_breakers": Choice(list[str], "Text across which DRY sees no repetition (repeatable)."),
+    "mirostat": Choice(int, "Mirostat version: 0 (off), 1 or 2."),
+    "mirostat_tau": Choice(float, "Mirostat's target entropy."),
+    "mirostat_eta": Choice(float, "Mirostat's learning rate."),
+    "repeat_penalty": Choice(float, "Penalty on tokens that occurred lately; 1 is off."),
+    "repeat_last_n": Choice(int, "Tokens the penalties look back over; -1: the whole context, 0: off."),
+    "presence_penalty": Choice(float, "Penalty on any token that occurred lately."),
+    "frequency_penalty": Choice(float, "Penalty that grows with each occurrence."),
+    "logit_bias": Choice(list[str], "Add VALUE to the logit of a token id (repeatable).", (), "TOKEN=VALUE"),
+    "seed": Choice(int, "Seed of the random choice, for the same answer again."),
+    "max_tokens": Choice(int, "Stop after N tokens.", ("-n",)),
+    "stop": Choice(list[str], "Stop before this text appears (repeatable)."),
+    "ignore_eos": Choice(bool, "Go on when the model would end its answer."),
+    "logprobs": Choice(int, "Report log probabilities with N alternatives a token (only with --json)."),
+}
+
+# Keyed by field of LoadOptions; these have a setting of the same name too.
+LOADING: dict[str, Choice] = {
+    "num_ctx": Choice(int, "Tokens of context a request may use.", ("--ctx", "-c")),
+    "num_threads": Choice(int, "CPU threads.", ("--threads",)),
+    "device": Choice(str, '"cpu", "auto", or a device that `localllm doctor` lists.', ("--device",)),
+    "num_gpu_layers": Choice(int, "Layers kept on the device; -1: all.", ("--gpu-layers", "-ngl")),
+}
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with its parameters `sampling: SamplingParams` and `loading: dict` spread into options for typer."""
+    signature = inspect.signature(command)
+    hints = get_type_hints(command, localns={"SamplingParams": Any}, include_extras=True)
+    kept = [p.replace(annotation=hints[n]) for n, p in signature.parameters.items() if n not in _TABLES]
+    tables = {name: table for name, table in _TABLES.items() if name in signature.parameters}
+    spread = [_parameter(field, choice) for table in tables.values() for field, choice in table.items()]
+
+    def run(**values: Any) -> None:
+        for name, table in tables.items():
+            given = {field: values.pop(field) for field in table}
+            values[name] = sampling_params(given) if name == "sampling" else given
+        command(**values)
+
+    run.__name__ = command.__name__
+    run.__doc__ = command.__doc__
+    run.__annotations__ = {p.name: p.annotation for p in (*kept, *spread)}
+    run.__signature__ = inspect.Signature([*kept, *spread])  # type: ignore[attr-defined]
+    return run
+
+
+_TABLES = {"loading": LOADING, "sampling": SAMPLING}
+
+
+def _parameter(field: str, choice: Choice) -> inspect.Parameter:
+    own = "--" + field.replace("_", "-")
+    flags = choice.flags if any(f.startswith("--") for f in choice.flags) else (own, *choice.flags)
+    option = typer.Option(*flags, help=choice.help, metavar=choice.metavar, show_default=False)
+    kind = bool if choice.kind is bool else choice.kind | None
+    default = False if choice.kind is bool else None
+    return inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+
+
+def sampling_params(given: dict[str, Any]) -> SamplingParams:
+    """SamplingParams from option values; raises InvalidRequestError for one out of range, before anything is loaded."""
+    from localllm.api import SamplingParams, check_sampling
+
+    values = {
+        field: value for field, value in given.items() if value is not None and value != [] and value is not False
+    }
+    for field in ("stop", "dry_sequence_breakers"):
+        if field in values:
+            values[field] = tuple(values[field])
+    if "logit_bias" in values:
+        values["logit_bias"] = dict(_bias(text) for text in values["logit_bias"])
+    params = SamplingParams(**values)
+    check_sampling(params)
+    return params
+
+
+def _bias(text: str) -> tuple[int, float]:
+    from localllm.errors import InvalidRequestError
+
+    token, _, value = text.partition("=")
+    try:
+        return int(token), float(value)
+    except ValueError as exc:
+        raise InvalidRequestError(
+            f"logit bias {text!r} is not TOKEN=VALUE", hint="for example --logit-bias 15=-1.5"
+        ) from exc
+
+
+def load_options(settings: Any) -> LoadOptions:
+    """How models are loaded, from settings that have the flags in them already."""
+    from localllm.api import LoadOptions
+
+    names = ("num_ctx", "num_slots", "num_threads", "device", "num_gpu_layers")
+    return LoadOptions(**{name: getattr(settings, name) for name in names})

@@ -1,0 +1,206 @@
+"""The slash commands of the REPL, as a table. Each changes the conversation or shows something of it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from localllm.api import SamplingParams, check_sampling
+from localllm.cli.answer import stats_lines
+from localllm.cli.table import pairs
+from localllm.errors import UsageError
+
+if TYPE_CHECKING:
+    from localllm.cli.repl import Repl
+
+
+class Command(NamedTuple):
+    """One slash command: what it takes, what it does, and the function that does it."""
+
+    takes: str
+    help: str
+    run: Callable[[Repl, str], Awaitable[None]]
+
+
+async def run(repl: Repl, typed: str) -> None:
+    """Run one typed command; raises UsageError for one that is not there, and keeps what was typed."""
+    name, _, rest = typed.partition(" ")
+    command = COMMANDS.get(_ALIASES.get(name, name))
+    if command is None:
+        repl.kept = " " + typed
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "/help lists them"
+        raise UsageError(f"no command {name}", hint=f"{hint} A space before it sends it to the model as text")
+    await command.run(repl, rest.strip())
+
+
+def words() -> list[str]:
+    """What can be completed after a slash."""
+    return [*COMMANDS, *(f"/set {name}" for name in (*_SWITCHES, *SamplingParams.__struct_fields__))]
+
+
+async def _help(repl: Repl, _rest: str) -> None:
+    rows = [(f"{name} {command.takes}".strip(), command.help) for name, command in COMMANDS.items()]
+    rows.append(('"""', "Begin a message of several lines; the same ends it. Alt-Enter begins a new line, too."))
+    repl.output.lines(pairs(rows))
+
+
+async def _set(repl: Repl, rest: str) -> None:
+    name, _, value = rest.partition(" ")
+    name, value = name.replace("-", "_"), value.strip()
+    if not name:
+        repl.output.lines(pairs(_settings(repl)))
+    elif not value:
+        found = dict(_settings(repl)).get(name, "default")
+        repl.output.line(f"{name} {found}")
+    elif name == "system":
+        await _system(repl, value)
+    elif name in _SWITCHES:
+        setattr(repl.talk, name, _switch(name, value))
+    else:
+        repl.talk.sampling = _with_sampling(repl.talk.sampling, name, value)
+
+
+def _settings(repl: Repl) -> list[tuple[str, str]]:
+    talk = repl.talk
+    given = [(f, v) for f in talk.sampling.__struct_fields__ if (v := getattr(talk.sampling, f)) is not None]
+    shown = [(name, _shown(getattr(talk, name))) for name in ("model", "system", *_SWITCHES)]
+    return shown + [(name, _shown(value)) for name, value in given]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "default" if value is None else str(value)
+
+
+_WORDS = {"on": True, "off": False, "default": None}
+_SWITCHES: dict[str, dict[str, Any]] = {
+    "think": _WORDS,
+    "verbose": {"on": True, "off": False},
+    "truncate": {"error": "error", "oldest": "oldest"},
+}
+
+
+def _switch(name: str, value: str) -> Any:
+    words = _SWITCHES[name]
+    if value not in words:
+        raise UsageError(f"{name} cannot be {value!r}", hint="one of " + ", ".join(words))
+    return words[value]
+
+
+def _with_sampling(sampling: SamplingParams, name: str, value: str) -> SamplingParams:
+    if name not in sampling.__struct_fields__:
+        near = difflib.get_close_matches(name, [*_SWITCHES, "system", *sampling.__struct_fields__], n=1)
+        raise UsageError(
+            f"nothing called {name!r} to set", hint=f"did you mean {near[0]!r}?" if near else "/set lists all"
+        )
+    kind = next(field.type for field in msgspec.structs.fields(SamplingParams) if field.name == name)
+    given: Any = None if value == "default" else value
+    if given is not None and name in {"stop", "dry_sequence_breakers", "logit_bias"}:
+        given = _from_json(name, value)
+    elif name == "ignore_eos" and given is not None:
+        given = _WORDS.get(value, given)
+    try:
+        changed = msgspec.structs.replace(sampling, **{name: msgspec.convert(given, kind, strict=False)})
+    except msgspec.ValidationError as exc:
+        raise UsageError(f"{name} cannot be {value!r}", hint=f"/set {name} default takes it back") from exc
+    check_sampling(changed)
+    return changed
+
+
+def _from_json(name: str, value: str) -> Any:
+    if not value.startswith(("[", "{")):
+        return [value]
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError as exc:
+        raise UsageError(f"{name} is no valid JSON: {exc}", hint='for example ["END", "STOP"]') from exc
+
+
+async def _system(repl: Repl, rest: str) -> None:
+    if not rest:
+        repl.output.line(repl.talk.system or "(no system prompt)")
+    else:
+        repl.talk.system = None if rest == "default" else rest
+
+
+async def _clear(repl: Repl, _rest: str) -> None:
+    repl.talk.clear()
+    repl.output.note("the conversation is empty")
+
+
+async def _save(repl: Repl, rest: str) -> None:
+    path = _path(rest, "/save FILE")
+    repl.talk.save(path)
+    repl.output.note(f"saved to {path}")
+
+
+async def _load(repl: Repl, rest: str) -> None:
+    path = _path(rest, "/load FILE")
+    repl.talk.load(path)
+    repl.output.note(f"{len(repl.talk.messages)} messages loaded")
+
+
+def _path(rest: str, usage: str) -> Path:
+    if not rest:
+        raise UsageError("which file?", hint=usage)
+    return Path(rest.strip("\"'")).expanduser()
+
+
+async def _stats(repl: Repl, _rest: str) -> None:
+    if repl.talk.last is None:
+        repl.output.line("no answer yet")
+        return
+    loaded = await repl.backend.list_loaded()
+    mine = next((model for model in loaded if model.name == repl.talk.model), None)
+    repl.output.lines(stats_lines(repl.talk.last, mine))
+
+
+async def _show(repl: Repl, _rest: str) -> None:
+    found = next((m for m in await repl.backend.list_models() if m.name == repl.talk.model), None)
+    loaded = next((m for m in await repl.backend.list_loaded() if m.name == repl.talk.model), None)
+    facts = [("model", repl.talk.model)]
+    for source in (found, loaded):
+        names = source.__struct_fields__ if source is not None else ()
+        facts += [(n, str(v)) for n in names if n not in {"name"} and (v := getattr(source, n)) not in (None, (), {})]
+    repl.output.lines(pairs(facts))
+
+
+async def _model(repl: Repl, rest: str) -> None:
+    if not rest:
+        repl.output.line(repl.talk.model)
+    elif await repl.load(rest):
+        repl.talk.model = rest
+        repl.output.note(f"{rest} answers from now on; the conversation goes on")
+
+
+async def _retry(repl: Repl, _rest: str) -> None:
+    prompt = repl.talk.take_back()
+    if prompt is None:
+        raise UsageError("nothing was asked yet")
+    await repl.ask(prompt)
+
+
+async def _bye(repl: Repl, _rest: str) -> None:
+    repl.leaving = True
+
+
+COMMANDS: dict[str, Command] = {
+    "/help": Command("", "Show this list.", _help),
+    "/set": Command("[NAME [VALUE]]", "Show or change sampling, system, think, verbose or truncate.", _set),
+    "/system": Command("[TEXT]", "Show or change the system prompt.", _system),
+    "/clear": Command("", "Forget the conversation; the system prompt stays.", _clear),
+    "/save": Command("FILE", "Write the conversation to a file.", _save),
+    "/load": Command("FILE", "Take a conversation from a file.", _load),
+    "/model": Command("[NAME]", "Show or change the model.", _model),
+    "/show": Command("", "Facts about the model.", _show),
+    "/stats": Command("", "Tokens and speed of the last answer.", _stats),
+    "/retry": Command("", "Ask the last question again.", _retry),
+    "/bye": Command("", "Leave.", _bye),
+}
+_ALIASES = {"/?": "/help", "/exit": "/bye", "/quit": "/bye", "/q": "/bye"}

@@ -1,0 +1,67 @@
+"""What every command is given: how settings are read and how the Backend and the store are made. Made once by main."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import typer
+
+    from localllm.api import Backend, LoadOptions
+    from localllm.cli import BackendFactory
+    from localllm.config import Settings
+    from localllm.store.store import ModelStore
+
+
+class Runtime:
+    """One run of the command. Reads the settings at most once per command; holds nothing open itself."""
+
+    def __init__(self, *, backend_factory: BackendFactory | None = None) -> None:
+        self._backend_factory = backend_factory
+
+    def settings(self, **flags: Any) -> Settings:
+        """The settings with these flags on top (None: not given); logging is set up by them."""
+        from localllm.config import load_settings
+
+        settings = load_settings(flags)
+        _set_up_logging(settings.log_level)
+        return settings
+
+    def store(self, settings: Settings) -> ModelStore:
+        """The model store on disk."""
+        from localllm.store.store import ModelStore
+
+        return ModelStore(settings.store_dir)
+
+    @asynccontextmanager
+    async def backend(self, settings: Settings, load_options: LoadOptions | None = None) -> AsyncIterator[Backend]:
+        """The Backend that answers; closed at the end of the block, also after Ctrl-C."""
+        from localllm.api import LoadOptions
+
+        make = self._backend_factory or _in_process
+        backend = make(settings, load_options or LoadOptions())
+        try:
+            yield backend
+        finally:
+            await backend.close()
+
+
+def runtime_of(ctx: typer.Context) -> Runtime:
+    """The Runtime that main put into the context."""
+    assert isinstance(ctx.obj, Runtime)
+    return ctx.obj
+
+
+def _in_process(settings: Settings, load_options: LoadOptions) -> Backend:
+    from localllm.service import Service
+
+    return Service(settings, load_options=load_options)
+
+
+def _set_up_logging(level: str) -> None:
+    import logging
+
+    logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s")
