@@ -296,3 +296,38 @@ def test_progress_is_one_line_on_a_terminal_and_a_line_a_tenth_elsewhere(monkeyp
     assert file.getvalue().endswith("compiling: 200 of 200\n")
     assert "\n" not in terminal.getvalue()
     assert terminal.getvalue().count("\r") > 200
+
+
+def real_script(name: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """A script of this checkout in its own environment; one that is not current is not touched by a test."""
+    ready = subprocess.run(
+        [sys.executable, "-c", "import bootstrap, sys; sys.exit(not bootstrap.is_ready(True))"],
+        cwd=ROOT / "scripts",
+        check=False,
+    )
+    if ready.returncode:
+        pytest.skip(".venv is not current: run scripts/test.py")
+    rest = {key: value for key, value in os.environ.items() if key not in {"CI", "LOCALLLM_TEST_MODEL"}}
+    command = [sys.executable, str(ROOT / "scripts" / name), *arguments]
+    return subprocess.run(command, env={**rest, **env}, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_missing_weights_skip_tests_but_fail_under_ci() -> None:
+    collect = ("--collect-only", "-q", "tests/test_docs.py")
+    allowed = real_script("test.py", *collect, LOCALLLM_OFFLINE="1")
+    assert allowed.returncode == 0, allowed.stderr
+    assert "the tests that need it are skipped" in allowed.stderr
+    assert "tests/test_docs.py" in allowed.stdout
+    refused = real_script("test.py", *collect, LOCALLLM_OFFLINE="1", CI="1")
+    assert refused.returncode == 1
+    assert "error: no smollm2:135m" in refused.stderr
+    assert refused.stdout == ""
+
+
+def test_check_prints_a_line_a_check_and_refuses_unknown_names() -> None:
+    done = real_script("check.py", "imports")
+    assert done.returncode == 0, done.stdout
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok", "1"]
+    unknown = real_script("check.py", "nonsense")
+    assert unknown.returncode == 2
+    assert "format, lint, mypy" in unknown.stderr

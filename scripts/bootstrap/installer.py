@@ -23,7 +23,7 @@ from bootstrap.progress import Progress
 COMPILE_NOTE = "compiling llama.cpp for this machine (once; about 3 minutes on 2 cores)"
 
 _STEPS = (
-    (re.compile(r"^\s*Downloading (\S+) \((.+?)\)"), "downloading {0} ({1})"),
+    (re.compile(r"^\s*Downloading (\S+) \((.+? [MG]B)\)"), "downloading {0} ({1})"),
     (re.compile(r"^\s*Building wheel for (?:llama-cpp-python|llama_cpp_python) .*started"), COMPILE_NOTE),
     (re.compile(r"^Installing collected packages: (.+)"), "installing packages"),
 )
