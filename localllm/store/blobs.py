@@ -22,6 +22,7 @@ from typing import Literal
 
 import msgspec
 
+from localllm.errors import StoreError
 from localllm.store.files import (
     check_free,
     create_private,
@@ -68,8 +69,8 @@ class BlobFiles:
                 found = msgspec.json.decode(file.read(1 << 16), type=BlobRecord)
         except FileNotFoundError:
             return None
-        except msgspec.MsgspecError:
-            log.warning("the record of blob %s does not read; the blob will be hashed again", digest)
+        except (msgspec.MsgspecError, StoreError) as exc:
+            log.warning("the record of blob %s does not read, so the blob will be hashed again: %s", digest, exc)
             return None
         return found if found.digest == digest else None
 
@@ -109,6 +110,8 @@ class BlobFiles:
                 found = os.fstat(file.fileno())
         except FileNotFoundError:
             return "missing"
+        except StoreError:
+            return "corrupt"
         kind: BlobKind = record.kind if record is not None else "file"
         source = record.path if record is not None else None
         with contextlib.suppress(OSError):  # a store we may only read can still be verified

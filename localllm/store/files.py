@@ -21,16 +21,24 @@ _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
-def private_dir(path: Path) -> Path:
-    """Make `path` a directory only its owner can write (0700 when made here); a symbolic link there is refused."""
+def private_dir(path: Path, deny: int = 0o077) -> Path:
+    """Make `path` a directory only its owner can write (0700 when made here).
+
+    `deny`: permission bits taken away from one that exists and is ours. A symbolic link there is refused, and so is
+    another user's directory that everybody may write.
+    """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode):
-        raise StoreError(
-            f"{path} is not a directory of its own", hint="a link inside the store is not followed", path=str(path)
-        )
-    if sys.platform != "win32" and found.st_mode & 0o077 and found.st_uid == os.getuid():
-        path.chmod(0o700)
+        hint = "a link inside the store is not followed"
+        raise StoreError(f"{path} is not a directory of its own", hint=hint, path=str(path))
+    if sys.platform != "win32":
+        if found.st_uid == os.getuid():
+            if found.st_mode & deny:
+                path.chmod(stat.S_IMODE(found.st_mode) & ~deny)
+        elif found.st_mode & 0o002:
+            hint = "LOCALLLM_STORE names a directory of your own"
+            raise StoreError(f"{path} belongs to another user and anybody may write it", hint=hint, path=str(path))
     return path
 
 

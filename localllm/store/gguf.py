@@ -165,7 +165,7 @@ class GGUFSummary(msgspec.Struct, frozen=True):
 
 
 def read_gguf(path: Path, *, arrays: bool = False) -> GGUF:
-    """Read a file's metadata and tensor directory; `arrays` keeps large arrays too. Raises GGUFError or OSError."""
+    """Read a file's metadata and tensor directory; `arrays` keeps large arrays too. Raises GGUFError."""
     with FileSource(path) as source:
         return read_gguf_from(source, arrays=arrays)
 

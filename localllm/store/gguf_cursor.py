@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
-from localllm.errors import GGUFError
+from localllm.errors import GGUFError, StoreError
 from localllm.store.files import open_regular
 
 WINDOW_BYTES = 1 << 20
@@ -36,7 +36,12 @@ class FileSource:
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
-        self._file = open_regular(path.resolve())
+        try:
+            self._file = open_regular(path.resolve())
+        except (OSError, StoreError) as exc:
+            reason = (exc.strerror or str(exc)).lower() if isinstance(exc, OSError) else "it is no regular file"
+            hint = "check the path and its rights"
+            raise GGUFError(f"cannot read {path}: {reason}", hint=hint, path=str(path)) from exc
         self.size = os.fstat(self._file.fileno()).st_size
 
     def read_at(self, offset: int, n: int) -> bytes:

@@ -1,6 +1,6 @@
 """The GGUF format itself: header, metadata and tensor directory, each number checked against the file before use.
 
-The limits are those of llama.cpp where it has them (dimensions, name length, contiguous tensors), and far above any real
+The limits are those of llama.cpp where it has them (dimensions, name length, contiguous tensors), far above any real
 model elsewhere. Knows nothing of architectures or models.
 """
 

@@ -305,7 +305,7 @@ class ModelStore:
     def _prepare(self) -> None:
         """Make the directories, and once per instance sweep what killed processes left."""
         with os_errors("write the model store", self.root):
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_dir(self.root, deny=0o022)
             for name in _SUBDIRS:
                 private_dir(self.root / name)
             if not self._swept:
