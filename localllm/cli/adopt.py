@@ -38,7 +38,14 @@ def register(app: typer.Typer) -> None:
 
 def adopt(
     ctx: typer.Context,
-    source: Annotated[list[AdoptSource] | None, typer.Option("--source", help="Only from here (repeatable).")] = None,
+    source: Annotated[
+        list[AdoptSource] | None,
+        typer.Option(
+            "--source",
+            metavar="NAME",
+            help="Only from here (repeatable): huggingface, ollama, lmstudio, llamacpp or jan.",
+        ),
+    ] = None,
     dry_run: DryRun = False,
     json: Json = False,
     quiet: Quiet = False,

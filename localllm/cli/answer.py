@@ -21,6 +21,7 @@ from localllm.api import (
     ToolCallEvent,
 )
 from localllm.cli import text
+from localllm.cli.installed import matching
 from localllm.cli.progress import ProgressView
 
 if TYPE_CHECKING:
@@ -133,10 +134,14 @@ async def tell_end(backend: Backend, output: Output, model: str, answer: Answer,
         why = "--max-tokens, or the context is full"
         output.note(f"note: the answer was cut after {finished.usage.num_output_tokens} tokens ({why})")
     if verbose:
-        loaded = await backend.list_loaded()
-        mine = next((m for m in loaded if m.name == model), loaded[0] if len(loaded) == 1 else None)
-        for line in stats_lines(finished, mine):
+        for line in stats_lines(finished, await loaded_as(backend, model)):
             output.warn(line)
+
+
+async def loaded_as(backend: Backend, typed: str) -> LoadedModel | None:
+    """The model in memory that a person calls `typed`."""
+    loaded = {model.name: model for model in await backend.list_loaded()}
+    return loaded.get(matching(loaded, typed) or "")
 
 
 def stats_lines(finished: Finished, loaded: LoadedModel | None) -> list[str]:

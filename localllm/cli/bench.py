@@ -32,9 +32,15 @@ def bench(
     ctx: typer.Context,
     model: OptionalModel = None,
     *,
-    streams: Annotated[str, typer.Option("--streams", help="How many requests at once, one run each.")] = "1,4,8",
-    prompt_tokens: Annotated[int, typer.Option("--prompt-tokens", "-p", min=1, help="Tokens of each prompt.")] = 256,
-    output_tokens: Annotated[int, typer.Option("--output-tokens", "-n", min=2, help="Tokens of each answer.")] = 64,
+    streams: Annotated[
+        str, typer.Option("--streams", metavar="N,N...", help="How many requests at once, one run each.")
+    ] = "1,4,8",
+    prompt_tokens: Annotated[
+        int, typer.Option("--prompt-tokens", "-p", min=1, metavar="N", help="Tokens of each prompt.")
+    ] = 256,
+    output_tokens: Annotated[
+        int, typer.Option("--output-tokens", "-n", min=2, metavar="N", help="Tokens of each answer.")
+    ] = 64,
     json: Json = False,
     quiet: Quiet = False,
     offline: Offline = False,

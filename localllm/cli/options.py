@@ -75,7 +75,7 @@ SAMPLING: dict[str, Choice] = {
 LOADING: dict[str, Choice] = {
     "num_ctx": Choice(int, "Tokens of context a request may use.", ("--ctx", "-c")),
     "num_threads": Choice(int, "CPU threads.", ("--threads",)),
-    "device": Choice(str, '"cpu", "auto", or a device that `localllm doctor` lists.', ("--device",)),
+    "device": Choice(str, '"cpu", "auto", or a device that `localllm doctor` lists.', ("--device",), "NAME"),
     "num_gpu_layers": Choice(int, "Layers kept on the device; -1: all.", ("--gpu-layers", "-ngl")),
 }
 
@@ -107,7 +107,8 @@ _TABLES = {"loading": LOADING, "sampling": SAMPLING}
 def _parameter(field: str, choice: Choice) -> inspect.Parameter:
     own = "--" + field.replace("_", "-")
     flags = choice.flags if any(f.startswith("--") for f in choice.flags) else (own, *choice.flags)
-    option = typer.Option(*flags, help=choice.help, metavar=choice.metavar, show_default=False)
+    metavar = choice.metavar or {int: "N", float: "X", bool: None}.get(choice.kind, "TEXT")
+    option = typer.Option(*flags, help=choice.help, metavar=metavar, show_default=False)
     kind = bool if choice.kind is bool else choice.kind | None
     default = False if choice.kind is bool else None
     return inspect.Parameter(field, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])

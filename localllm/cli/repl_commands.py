@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from localllm.api import SamplingParams, check_sampling
-from localllm.cli.answer import stats_lines
+from localllm.cli.answer import loaded_as, stats_lines
+from localllm.cli.installed import matching
 from localllm.cli.table import pairs
 from localllm.errors import UsageError
 
@@ -156,16 +157,14 @@ async def _stats(repl: Repl, _rest: str) -> None:
     if repl.talk.last is None:
         repl.output.line("no answer yet")
         return
-    loaded = await repl.backend.list_loaded()
-    mine = next((model for model in loaded if model.name == repl.talk.model), None)
-    repl.output.lines(stats_lines(repl.talk.last, mine))
+    repl.output.lines(stats_lines(repl.talk.last, await loaded_as(repl.backend, repl.talk.model)))
 
 
 async def _show(repl: Repl, _rest: str) -> None:
-    found = next((m for m in await repl.backend.list_models() if m.name == repl.talk.model), None)
-    loaded = next((m for m in await repl.backend.list_loaded() if m.name == repl.talk.model), None)
+    models = {model.name: model for model in await repl.backend.list_models()}
+    found = models.get(matching(models, repl.talk.model) or "")
     facts = [("model", repl.talk.model)]
-    for source in (found, loaded):
+    for source in (found, await loaded_as(repl.backend, repl.talk.model)):
         names = source.__struct_fields__ if source is not None else ()
         facts += [(n, str(v)) for n in names if n not in {"name"} and (v := getattr(source, n)) not in (None, (), {})]
     repl.output.lines(pairs(facts))

@@ -39,13 +39,17 @@ def run(
         str | None, typer.Argument(metavar="PROMPT", help="What to ask; without it, a conversation.")
     ] = None,
     *,
-    system: Annotated[str | None, typer.Option("--system", "-s", help="System prompt.")] = None,
+    system: Annotated[str | None, typer.Option("--system", "-s", metavar="TEXT", help="System prompt.")] = None,
     think: Annotated[
         bool | None, typer.Option("--think/--no-think", help="Ask the model to think first, or not to.")
     ] = None,
     truncate: Annotated[
         TruncateChoice,
-        typer.Option("--truncate", help="When a conversation outgrows the context: fail, or drop its oldest turns."),
+        typer.Option(
+            "--truncate",
+            metavar="error|oldest",
+            help="When a conversation outgrows the context: fail, or drop its oldest turns.",
+        ),
     ] = TruncateChoice.error,
     raw: Annotated[
         bool, typer.Option("--raw", help="Continue the prompt as plain text, without the chat template.")
@@ -63,6 +67,8 @@ def run(
 
     With PROMPT the answer goes to standard output and the command ends; piped standard input is appended to it.
     Without PROMPT a conversation begins on a terminal; elsewhere standard input is the prompt.
+
+    With --json an object: model, content, reasoning, tool_calls, finish_reason, stop, usage, timings, notices, logprobs.
     """
     import asyncio
 
