@@ -6,33 +6,52 @@ their files here too, and a third kind of piece.
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from localllm.chat.parsers import (
+    apriel,
+    cohere,
+    gemma,
+    granite,
+    harmony,
+    hunyuan,
+    minimax,
+    mistral,
+    seed,
+    solar,
+    think,
+)
+from localllm.chat.parsers.tags import OutputParser, Piece, PlainParser, ReasoningFormat
 
-Piece = tuple[Literal["text", "reasoning"], str]
+__all__ = ["FORMATS", "OutputParser", "Piece", "ReasoningFormat", "parser_for", "reasoning_format_of"]
+
+NONE = ReasoningFormat("none", (), "", "", lambda _: PlainParser())
+# The first whose marks a template holds is its format, so the more particular ones stand first.
+FORMATS: tuple[ReasoningFormat, ...] = (
+    harmony.FORMAT,
+    gemma.FORMAT,
+    cohere.FORMAT,
+    solar.FORMAT,
+    apriel.FORMAT,
+    mistral.FORMAT,
+    seed.FORMAT,
+    minimax.FORMAT,
+    granite.FORMAT,
+    hunyuan.FORMAT,
+    think.FORMAT,
+    NONE,
+)
 
 
-class OutputParser(Protocol):
-    """Cuts one answer's text into pieces, as it arrives."""
-
-    @property
-    def wants_special(self) -> frozenset[str]:
-        """Control tokens (by text) that the parser must see; all others render as nothing."""
-        ...
-
-    @property
-    def in_reasoning(self) -> bool:
-        """Whether what arrives next is, so far as known, reasoning (for counting reasoning tokens)."""
-        ...
-
-    def feed(self, text: str) -> list[Piece]:
-        """The pieces that `text` completes; a possible part of a tag is held back."""
-        ...
-
-    def flush(self) -> list[Piece]:
-        """What was still held back, at the end of the output."""
-        ...
+def reasoning_format_of(template_source: str) -> ReasoningFormat:
+    """The format that a chat template is written for; "none" where it shows no reasoning."""
+    return next(form for form in FORMATS if all(mark in template_source for mark in form.marks))
 
 
 def parser_for(reasoning_format: str, *, starts_in_reasoning: bool = False) -> OutputParser:
-    """A fresh parser for one answer. `starts_in_reasoning`: the prompt already opened the reasoning."""
-    raise NotImplementedError
+    """A fresh parser for one answer. `starts_in_reasoning`: the prompt already opened the reasoning.
+
+    Raises KeyError for a name that no format has.
+    """
+    for form in FORMATS:
+        if form.name == reasoning_format:
+            return form.parser(starts_in_reasoning)
+    raise KeyError(reasoning_format)
