@@ -1,0 +1,194 @@
+"""The shape of a model and what follows from it in bytes: KV cells, recurrent state, scratch. Pure integers.
+
+Owns `ModelFacts` and how a GGUF header's keys become one. Knows no device and decides nothing; `memory.py` does.
+
+Sizes are llama.cpp's own where they follow from the shape. Scratch is an estimate: for smollm2:135m the formula gives
+the 21.5 MiB that llama.cpp reports at 8,192 cells and 512 tokens a step, and an eighth is added for other graphs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+MAX_UBATCH = 512
+
+# Bytes and elements of a block of each cache type.
+KV_TYPES: dict[str, tuple[int, int]] = {
+    "f32": (4, 1),
+    "f16": (2, 1),
+    "bf16": (2, 1),
+    "q8_0": (34, 32),
+    "q5_1": (24, 32),
+    "q5_0": (22, 32),
+    "q4_1": (20, 32),
+    "q4_0": (18, 32),
+    "iq4_nl": (18, 32),
+}
+
+# Of every so many layers one looks back all the way, the others only a window: where the file gives no pattern.
+_SLIDING_PERIOD = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "cohere2": 4, "exaone4": 4, "olmo2": 4}
+_LAYER = re.compile(r"blk\.(\d+)\.")
+
+
+class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a GGUF header says that matters for memory.
+
+    `layer_bytes` are the weights of each layer, `input_bytes` the embedding table (it stays in main memory),
+    `output_bytes` what an accelerator needs to make logits. `num_heads_kv` is one count or one per layer; 0 marks a
+    layer without attention. `num_ff` is the widest feed-forward of one token. `sliding` marks the layers that look back
+    only `sliding_window` tokens. `recurrent_bytes` is the state of one sequence over all recurrent layers.
+    """
+
+    name: str
+    layer_bytes: tuple[int, ...]
+    num_ctx_train: int
+    num_embd: int
+    num_ff: int
+    num_vocab: int
+    num_heads_kv: int | tuple[int, ...]
+    key_length: int
+    value_length: int
+    input_bytes: int = 0
+    output_bytes: int = 0
+    sliding_window: int = 0
+    sliding: tuple[bool, ...] = ()
+    recurrent_bytes: int = 0
+
+    @property
+    def num_layers(self) -> int:
+        """Blocks, without the output."""
+        return len(self.layer_bytes)
+
+    @property
+    def weight_bytes(self) -> int:
+        """All weights."""
+        return sum(self.layer_bytes) + self.input_bytes + self.output_bytes
+
+
+def kv_bytes_per_token(model: ModelFacts, kv_type: str = "f16") -> int:
+    """Bytes that one more token of context takes over all layers, with full-size caches."""
+    return sum(_cell_bytes(model, layer, kv_type) for layer in range(model.num_layers))
+
+
+def layer_kv_bytes(
+    model: ModelFacts, layer: int, num_cells: int, *, num_slots: int = 1, kv_type: str = "f16", swa_full: bool = True
+) -> int:
+    """Bytes of one layer's cache. Without `swa_full` a sliding layer keeps its window per slot and one step."""
+    if not swa_full and model.sliding_window and layer < len(model.sliding) and model.sliding[layer]:
+        num_cells = min(num_cells, _pad(model.sliding_window * num_slots + MAX_UBATCH))
+    return num_cells * _cell_bytes(model, layer, kv_type)
+
+
+def compute_bytes(model: ModelFacts, num_cells: int, *, num_batch: int, num_slots: int) -> int:
+    """Estimated scratch of one device for steps of up to `num_batch` tokens that give one output per slot.
+
+    Activations (f32), the attention mask (f16), and the logits twice: in the graph and in the output buffer.
+    """
+    ubatch = min(num_batch, MAX_UBATCH)
+    activations = 4 * ubatch * (3 * model.num_ff + 4 * model.num_embd)
+    mask = 2 * ubatch * num_cells
+    logits = 2 * 4 * num_slots * model.num_vocab
+    return (activations + mask + logits) * 9 // 8
+
+
+def model_facts(
+    name: str, metadata: Mapping[str, Any], tensors: Iterable[tuple[str, int]], num_vocab: int
+) -> ModelFacts:
+    """Facts from a GGUF header: its metadata, each tensor's name and bytes, and the size of the vocabulary.
+
+    Keys that are missing read as llama.cpp reads them. An unknown architecture's sliding layers count as full ones, so
+    that the plan errs on the safe side.
+    """
+    arch = metadata.get("general.architecture", "")
+
+    def value(key: str) -> Any:
+        return metadata.get(f"{arch}.{key}")
+
+    def count(key: str, default: int = 0) -> int:
+        found = value(key)
+        found = max(found, default=0) if isinstance(found, tuple) else found
+        return found if type(found) is int else default
+
+    num_layers = count("block_count")
+    num_embd = count("embedding_length")
+    num_heads = count("attention.head_count", 1)
+    head_length = num_embd // max(1, num_heads)
+    mla = count("attention.key_length_mla") > 0  # the value is a view of the compressed key
+    recurrent, recurrent_bytes = _recurrent(count, num_layers)
+    heads_kv = value("attention.head_count_kv")
+    if not isinstance(heads_kv, tuple):
+        heads_kv = (count("attention.head_count_kv", num_heads),) * num_layers
+    layers, input_bytes, output_bytes = _weights(tensors, num_layers)
+    return ModelFacts(
+        name=name,
+        layer_bytes=layers,
+        num_ctx_train=count("context_length", 2048),
+        num_embd=num_embd,
+        num_ff=max(count("feed_forward_length"), count("expert_feed_forward_length") * count("expert_used_count")),
+        num_vocab=num_vocab,
+        num_heads_kv=tuple(
+            0 if layer in recurrent else int(heads_kv[layer]) if layer < len(heads_kv) else 0
+            for layer in range(num_layers)
+        ),
+        key_length=count("attention.key_length", head_length),
+        value_length=0 if mla else count("attention.value_length", head_length),
+        input_bytes=input_bytes,
+        output_bytes=output_bytes,
+        sliding_window=count("attention.sliding_window"),
+        sliding=_sliding(arch, value("attention.sliding_window_pattern"), num_layers),
+        recurrent_bytes=recurrent_bytes,
+    )
+
+
+def _cell_bytes(model: ModelFacts, layer: int, kv_type: str) -> int:
+    heads = model.num_heads_kv if isinstance(model.num_heads_kv, int) else model.num_heads_kv[layer]
+    block_bytes, block = KV_TYPES[kv_type]
+    return heads * (model.key_length + model.value_length) * block_bytes // block
+
+
+def _pad(num_cells: int, step: int = 256) -> int:
+    return num_cells + -num_cells % step
+
+
+def _sliding(arch: str, pattern: Any, num_layers: int) -> tuple[bool, ...]:
+    """Which layers slide: the file's own list, or all but the last of every period."""
+    if isinstance(pattern, tuple) and len(pattern) >= num_layers:
+        return tuple(bool(flag) for flag in pattern[:num_layers])
+    period = pattern if type(pattern) is int and pattern > 0 else _SLIDING_PERIOD.get(arch, 1)
+    return tuple(layer % period < period - 1 for layer in range(num_layers))
+
+
+def _recurrent(count: Any, num_layers: int) -> tuple[frozenset[int], int]:
+    """Recurrent layers, where an interval says so, and the f32 state of one sequence over them.
+
+    Hybrids without an interval mark their recurrent layers by zero key/value heads; their state is then counted for
+    every layer, which is too much rather than too little.
+    """
+    inner, state, conv = count("ssm.inner_size"), count("ssm.state_size"), count("ssm.conv_kernel")
+    if not inner:
+        return frozenset(), 0
+    interval = count("full_attention_interval")
+    layers = frozenset(n for n in range(num_layers) if interval and (n + 1) % interval)
+    per_layer = 4 * (max(0, conv - 1) * (inner + 2 * count("ssm.group_count") * state) + state * inner)
+    return layers, per_layer * (len(layers) or num_layers)
+
+
+def _weights(tensors: Iterable[tuple[str, int]], num_layers: int) -> tuple[tuple[int, ...], int, int]:
+    """Bytes of each layer, of the embedding table, and of the output (the table again where the two are tied)."""
+    layers = [0] * num_layers
+    input_bytes = output_bytes = 0
+    tied = True
+    for name, size in tensors:
+        found = _LAYER.match(name)
+        if found and int(found[1]) < num_layers:
+            layers[int(found[1])] += size
+        elif name.startswith("token_embd."):
+            input_bytes += size
+        else:
+            output_bytes += size
+            tied = tied and name != "output.weight"
+    return tuple(layers), input_bytes, output_bytes + (input_bytes if tied else 0)
