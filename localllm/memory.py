@@ -42,7 +42,7 @@ class LoadPlan(msgspec.Struct, frozen=True):
 
     `num_ctx` bounds a request, `num_cells` is the cache of all slots together. `devices` are the accelerators used;
     `num_gpu_layers` counts as llama.cpp does: the output is one more layer, and the last layers go first.
-    `bytes_by_device` is weights, cells and scratch together, mapped weights included.
+    `bytes_by_device` is weights, cells and scratch together, mapped weights included; `needed_bytes` is their sum.
     """
 
     num_ctx: int
@@ -56,15 +56,21 @@ class LoadPlan(msgspec.Struct, frozen=True):
     bytes_by_device: dict[str, int]
     notices: tuple[Notice, ...] = ()
 
+    @property
+    def needed_bytes(self) -> int:
+        """What the model takes on all devices together."""
+        return sum(self.bytes_by_device.values())
+
 
 class Resident(msgspec.Struct, frozen=True):
-    """A loaded model. `last_used` is any growing count, such as milliseconds of a monotonic clock."""
+    """A loaded model. `last_used` is any clock that grows; only its order counts."""
 
     name: str
-    bytes_by_device: dict[str, int]
-    last_used: int
-    is_busy: bool = False
-    is_pinned: bool = False
+    size_bytes: int
+    last_used: float
+    busy: bool = False
+    pinned: bool = False
+    bytes_by_device: dict[str, int] = {}
 
 
 def plan(
@@ -99,11 +105,10 @@ def which_to_evict(loaded: Sequence[Resident], needed_bytes: int, device: str | 
     """
 
     def held(resident: Resident) -> int:
-        sizes = resident.bytes_by_device
-        return sizes.get(device, 0) if device is not None else sum(sizes.values())
+        return resident.size_bytes if device is None else resident.bytes_by_device.get(device, 0)
 
     idle = sorted(
-        (r for r in loaded if not r.is_busy and not r.is_pinned and held(r) > 0), key=lambda r: (r.last_used, r.name)
+        (r for r in loaded if not r.busy and not r.pinned and held(r) > 0), key=lambda r: (r.last_used, r.name)
     )
     chosen: list[Resident] = []
     freed = 0

@@ -258,7 +258,7 @@ def test_a_gpu_that_shares_main_memory_counts_once() -> None:
     metal = DeviceMemory("Metal", 12 * GIB, shares_host=True)
     found = plan(LLAMA3_8B, [cpu(14 * GIB), metal])
     assert found.num_gpu_layers == 33
-    assert sum(found.bytes_by_device.values()) <= 14 * GIB
+    assert found.needed_bytes == sum(found.bytes_by_device.values()) <= 14 * GIB
     alone = plan(LLAMA3_8B, [cpu(64 * GIB), msgspec.structs.replace(metal, shares_host=False)])
     assert alone.num_ctx >= found.num_ctx
 
@@ -374,8 +374,8 @@ def test_facts_of_the_real_file(smollm2_path: Path) -> None:
     assert plan(facts, [cpu(4 * GIB)]).num_ctx == 8192
 
 
-def resident(name: str, gib: int, last_used: int, **flags: bool) -> Resident:
-    return Resident(name, {"CPU": gib * GIB}, last_used, **flags)
+def resident(name: str, gib: int, last_used: int, *, busy: bool = False, pinned: bool = False) -> Resident:
+    return Resident(name, gib * GIB, last_used, busy=busy, pinned=pinned)
 
 
 def test_evict_the_longest_unused() -> None:
@@ -393,7 +393,7 @@ def test_nothing_is_evicted_in_vain() -> None:
 
 
 def test_busy_and_pinned_models_stay() -> None:
-    loaded = [resident("busy", 8, 1, is_busy=True), resident("pinned", 8, 2, is_pinned=True), resident("idle", 2, 3)]
+    loaded = [resident("busy", 8, 1, busy=True), resident("pinned", 8, 2, pinned=True), resident("idle", 2, 3)]
     assert which_to_evict(loaded, GIB) == ["idle"]
     assert which_to_evict(loaded, 4 * GIB) == []
 
@@ -404,6 +404,9 @@ def test_a_small_model_is_spared_when_a_larger_one_suffices() -> None:
 
 
 def test_eviction_looks_at_one_device() -> None:
-    loaded = [Resident("cpu-only", {"CPU": 8 * GIB}, 1), Resident("on-gpu", {"CPU": GIB, "CUDA0": 6 * GIB}, 2)]
+    loaded = [
+        Resident("cpu-only", 8 * GIB, 1, bytes_by_device={"CPU": 8 * GIB}),
+        Resident("on-gpu", 7 * GIB, 2, bytes_by_device={"CPU": GIB, "CUDA0": 6 * GIB}),
+    ]
     assert which_to_evict(loaded, 5 * GIB, "CUDA0") == ["on-gpu"]
     assert which_to_evict(loaded, 7 * GIB, "CUDA0") == []
