@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+import localllm
+
 ROOT = Path(__file__).resolve().parent.parent
 # Where each import package lies in the tree.
 PLACES = {"localllm": "localllm", "localllm/models": "models", "localllm_tui": "tui"}
@@ -81,12 +83,14 @@ def test_wheel_holds_every_file_of_the_tree(wheel: Path) -> None:
     }
 
 
-def test_wheel_names_the_command_and_the_licence(wheel: Path) -> None:
+def test_wheel_names_the_command_the_licence_and_the_version(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         info = next(name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name)
         assert "localllm = localllm.cli:main" in archive.read(f"{info}/entry_points.txt").decode()
         assert "MIT License" in archive.read(f"{info}/licenses/LICENSE").decode()
-        assert "License-Expression: MIT" in archive.read(f"{info}/METADATA").decode()
+        metadata = archive.read(f"{info}/METADATA").decode()
+        assert "License-Expression: MIT" in metadata
+        assert f"Version: {localllm.__version__}\n" in metadata
 
 
 def test_unpacked_wheel_finds_its_catalogue(wheel: Path, tmp_path: Path) -> None:
