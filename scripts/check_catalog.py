@@ -2,8 +2,8 @@
 
 .venv/bin/python scripts/check_catalog.py [WORD ...]     only the variants whose name contains one of the words
 
-Needs the network and changes nothing. Honours HF_ENDPOINT, MODELSCOPE_ENDPOINT, HF_TOKEN and the proxy variables. Prints
-a line per finding; the exit status is 1 if there was one.
+Needs the network and changes nothing. Honours HF_ENDPOINT, MODELSCOPE_ENDPOINT, HF_TOKEN and the proxy variables.
+Prints a line per finding; the exit status is 1 if there was one.
 """
 
 from __future__ import annotations
