@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,3 +55,13 @@ def test_links_and_paths_of_a_page_exist(page: str) -> None:
     paths = re.findall(r"`((?:[\w.]+/)*[\w.]+\.(?:py|md|toml)|(?:[\w.]+/)+)`", text)
     missing = [name for name in {*links, *paths} if not any((start / name).exists() for start in STARTS)]
     assert missing == []
+
+
+@pytest.mark.weights
+def test_library_example_of_the_readme_runs(smollm2_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.+?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    code = example.replace("smollm2:135m", smollm2_path.as_posix())
+    assert code != example
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) > 20
