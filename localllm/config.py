@@ -95,7 +95,7 @@ def load_settings(
     values |= _from_environ(environ)
     for key, value in (flags or {}).items():
         if value is not None:
-            values[key] = _convert(key, value, where="option --" + key.replace("_", "-"))
+            values[key] = _convert(key, value, where="on the command line")
     return Settings(**values)
 
 

@@ -100,7 +100,7 @@ def test_a_wrong_value_says_what_is_right(tmp_path: Path, line: str, words: str)
 def test_a_wrong_variable_or_flag_is_named() -> None:
     with pytest.raises(ConfigError, match="environment variable LOCALLLM_NUM_CTX: num_ctx cannot be 'abc'"):
         load_settings(environ={"LOCALLLM_NUM_CTX": "abc"})
-    with pytest.raises(ConfigError, match="option --num-ctx: num_ctx cannot be -1"):
+    with pytest.raises(ConfigError, match="on the command line: num_ctx cannot be -1"):
         load_settings({"num_ctx": -1}, environ={})
 
 

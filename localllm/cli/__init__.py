@@ -60,7 +60,7 @@ def _reader_has_gone(exc: Exception) -> bool:
 
 def _prestart_engine() -> None:
     try:
-        from localllm.engine.process import prestart
+        from localllm.engine.children import prestart
     except ImportError:
         return
     prestart()

@@ -5,6 +5,7 @@ Imports typer, and of each command its signature only; what a command needs is i
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,7 +70,8 @@ def as_usage_error(exc: Exception) -> LocalLLMError | None:
     hint = f"`{path} --help` shows what it takes"
     if near or suggestion:
         found = re.findall(r"'([^']+)'", near) or suggestion.rstrip(")").split(", ")
-        hint = f"did you mean {' or '.join(found)}? {hint}"
+        nearest = difflib.get_close_matches(message.split()[-1].strip("'"), found, n=1, cutoff=0.0)
+        hint = f"did you mean {nearest[0]}? {hint}"
     return UsageError(message[:1].lower() + message[1:], hint=hint)
 
 

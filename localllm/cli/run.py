@@ -68,7 +68,8 @@ def run(
     With PROMPT the answer goes to standard output and the command ends; piped standard input is appended to it.
     Without PROMPT a conversation begins on a terminal; elsewhere standard input is the prompt.
 
-    With --json an object: model, content, reasoning, tool_calls, finish_reason, stop, usage, timings, notices, logprobs.
+    With --json an object: model, content, reasoning, tool_calls, finish_reason, stop, usage, timings, notices and
+    logprobs.
     """
     import asyncio
 
