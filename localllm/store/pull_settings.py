@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from localllm.errors import ConfigError
-
-if TYPE_CHECKING:
-    from localllm.config import Settings
 
 HF_ENDPOINT = "https://huggingface.co"
 MODELSCOPE_ENDPOINT = "https://www.modelscope.cn"
@@ -22,16 +18,15 @@ OLLAMA_REGISTRY = "https://registry.ollama.ai"
 class PullSettings(msgspec.Struct, frozen=True):
     """What a pull may do and how patient it is.
 
-    `allow_hosts`: hosts that may be asked over http or at a private address. `hf_cache`: the `hub` directory of the
-    Hugging Face cache. `stall_s`: no byte for so long ends a connection. `max_tries`: failures of a part of a file with
-    no progress between them; `backoff_s` doubles with each, up to `max_wait_s`. `connect_s` is short so that an
-    unreachable source is given up for the next one. `mmproj`: fetch a hub's vision projector beside the weights too.
+    `allow_hosts`: hosts that may be asked over http or at a private address. `connect_s` is short: an unreachable source
+    is given up for the next one. `stall_s`: no byte for so long ends a connection. `max_tries`: failures of a part of a
+    file with no progress between them; `backoff_s` doubles with each, up to `max_wait_s`. `mmproj`: fetch the vision
+    projector of a hub's repository beside the weights.
     """
 
     offline: bool = False
     hf_endpoint: str = HF_ENDPOINT
     hf_token: str | None = None
-    hf_cache: Path | None = None
     modelscope_endpoint: str = MODELSCOPE_ENDPOINT
     modelscope_token: str | None = None
     ollama_registry: str = OLLAMA_REGISTRY
@@ -45,6 +40,31 @@ class PullSettings(msgspec.Struct, frozen=True):
     allow_hosts: tuple[str, ...] = ()
     mmproj: bool = False
 
+    @classmethod
+    def from_environment(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        *,
+        offline: bool | None = None,
+        hf_endpoint: str | None = None,
+        connections: int = 4,
+    ) -> PullSettings:
+        """What the environment says; arguments win over it. Raises ConfigError for a variable that makes no sense."""
+        env = os.environ if environ is None else environ
+        modelscope = env.get("MODELSCOPE_DOMAIN") or MODELSCOPE_ENDPOINT
+        modelscope = modelscope if "://" in modelscope else f"https://{modelscope}"
+        registry = env.get("LOCALLLM_OLLAMA_REGISTRY") or OLLAMA_REGISTRY
+        return cls(
+            offline=_flag(env.get("LOCALLLM_OFFLINE") or env.get("HF_HUB_OFFLINE")) if offline is None else offline,
+            hf_endpoint=_endpoint("HF_ENDPOINT", hf_endpoint or env.get("HF_ENDPOINT") or HF_ENDPOINT),
+            hf_token=_hf_token(env),
+            modelscope_endpoint=_endpoint("MODELSCOPE_DOMAIN", modelscope),
+            modelscope_token=_token("MODELSCOPE_API_TOKEN", env.get("MODELSCOPE_API_TOKEN")),
+            ollama_registry=_endpoint("LOCALLLM_OLLAMA_REGISTRY", registry),
+            connections=connections,
+            allow_hosts=tuple(h.strip() for h in env.get("LOCALLLM_ALLOW_HOSTS", "").split(",") if h.strip()),
+        )
+
     def __repr__(self) -> str:
         return f"PullSettings(hf_endpoint={self.hf_endpoint!r}, offline={self.offline})"  # a token is for no log
 
@@ -56,34 +76,6 @@ class PullSettings(msgspec.Struct, frozen=True):
         named = {self.hf_endpoint, self.modelscope_endpoint, self.ollama_registry} - own
         hosts = {urlsplit(endpoint).hostname or "" for endpoint in named} | {h.lower() for h in self.allow_hosts}
         return frozenset(hosts - {""})
-
-
-def pull_settings(settings: Settings | None = None, environ: Mapping[str, str] | None = None) -> PullSettings:
-    """Settings for a pull from the environment, with what `settings` (config.Settings) says where given.
-
-    Raises ConfigError for an endpoint that is no web address.
-    """
-    env = os.environ if environ is None else environ
-    offline = _flag(env.get("LOCALLLM_OFFLINE") or env.get("HF_HUB_OFFLINE"))
-    endpoint = env.get("LOCALLLM_HF_ENDPOINT") or env.get("HF_ENDPOINT") or HF_ENDPOINT
-    connections = 4
-    if settings is not None:
-        offline, endpoint, connections = settings.offline, settings.hf_endpoint, settings.num_connections
-    modelscope = env.get("MODELSCOPE_DOMAIN") or MODELSCOPE_ENDPOINT
-    home = _hf_home(env)
-    return PullSettings(
-        offline=offline,
-        hf_endpoint=_endpoint("HF_ENDPOINT", endpoint),
-        hf_token=_hf_token(env, home),
-        hf_cache=Path(env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE") or home / "hub").expanduser(),
-        modelscope_endpoint=_endpoint(
-            "MODELSCOPE_DOMAIN", modelscope if "://" in modelscope else f"https://{modelscope}"
-        ),
-        modelscope_token=env.get("MODELSCOPE_API_TOKEN") or None,
-        ollama_registry=_endpoint("LOCALLLM_OLLAMA_REGISTRY", env.get("LOCALLLM_OLLAMA_REGISTRY") or OLLAMA_REGISTRY),
-        connections=connections,
-        allow_hosts=tuple(h.strip() for h in env.get("LOCALLLM_ALLOW_HOSTS", "").split(",") if h.strip()),
-    )
 
 
 def _flag(text: str | None) -> bool:
@@ -111,17 +103,20 @@ def _hf_home(env: Mapping[str, str]) -> Path:
     return (Path(cache).expanduser() if cache else Path.home() / ".cache") / "huggingface"
 
 
-def _hf_token(env: Mapping[str, str], home: Path) -> str | None:
+def _hf_token(env: Mapping[str, str]) -> str | None:
     token = env.get("HF_TOKEN") or env.get("HUGGING_FACE_HUB_TOKEN")
     if not token:
-        file = Path(env.get("HF_TOKEN_PATH") or home / "token").expanduser()
+        file = Path(env.get("HF_TOKEN_PATH") or _hf_home(env) / "token").expanduser()
         try:
             token = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):
             return None
-    token = token.strip()
-    if not token:
-        return None
-    if not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigError("HF_TOKEN holds characters no token has", hint="set it to the token alone, hf_...")
-    return token
+    return _token("HF_TOKEN", token)
+
+
+def _token(variable: str, text: str | None) -> str | None:
+    """A token without the line end it came with; what could forge a header is refused."""
+    token = (text or "").strip()
+    if not token.isascii() or (token and not token.isprintable()) or set(token) & set(" ;,"):
+        raise ConfigError(f"{variable} holds characters no token has", hint="set it to the token alone")
+    return token or None
