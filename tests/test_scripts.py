@@ -331,3 +331,31 @@ def test_check_prints_a_line_a_check_and_refuses_unknown_names() -> None:
     unknown = real_script("check.py", "nonsense")
     assert unknown.returncode == 2
     assert "format, lint, mypy" in unknown.stderr
+
+
+@pytest.mark.usefixtures("bootstrap")
+def test_the_lines_of_pip_and_ninja_become_progress() -> None:
+    from bootstrap import installer
+    from bootstrap.progress import Progress
+
+    out = io.StringIO()
+    with Progress(out) as progress:
+        for line in (
+            "  Downloading llama_cpp_python-0.3.36.tar.gz (76.6 MB)",
+            "  Downloading idna-3.20-py3-none-any.whl (70 kB)",
+            "  Building wheel for llama-cpp-python (pyproject.toml): started",
+            "  [1/20] /usr/bin/g++ -c a.cpp",
+            "  [19/20] /usr/bin/g++ -c b.cpp",
+            "  [ 100%] Built target llama",
+            "Installing collected packages: numpy, localllm",
+        ):
+            installer._show(line, progress)
+    words = [line.split("  ")[-1] for line in out.getvalue().splitlines()]
+    assert words[0] == "downloading llama_cpp_python-0.3.36.tar.gz (76.6 MB)"
+    assert words[1].startswith("llama.cpp is now compiled")
+    assert words[2:] == [
+        "compiling llama.cpp",
+        "compiling llama.cpp: 19 of 20",
+        "compiling llama.cpp: 100 of 100",
+        "installing packages",
+    ]

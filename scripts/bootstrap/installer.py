@@ -20,11 +20,12 @@ from bootstrap import diagnosis, venv_program
 from bootstrap.outcome import SetupError, say
 from bootstrap.progress import Progress
 
-COMPILE_NOTE = "compiling llama.cpp for this machine (once; about 3 minutes on 2 cores)"
+_COMPILE_NOTE = "llama.cpp is now compiled for this machine, once; on 2 cores that takes about 3 minutes"
+_COMPILE = re.compile(r"^\s*Building wheel for (?:llama-cpp-python|llama_cpp_python) .*started")
 
 _STEPS = (
     (re.compile(r"^\s*Downloading (\S+) \((.+? [MG]B)\)"), "downloading {0} ({1})"),
-    (re.compile(r"^\s*Building wheel for (?:llama-cpp-python|llama_cpp_python) .*started"), COMPILE_NOTE),
+    (_COMPILE, "compiling llama.cpp"),
     (re.compile(r"^Installing collected packages: (.+)"), "installing packages"),
 )
 _NINJA = re.compile(r"^\s*\[(\d+)/(\d+)\] ")
@@ -113,6 +114,8 @@ def _show(line: str, progress: Progress) -> None:
     if percent:
         progress.count(int(percent[1]), 100)
         return
+    if _COMPILE.match(line):
+        progress.announce(_COMPILE_NOTE)
     for pattern, text in _STEPS:
         found = pattern.match(line)
         if found:

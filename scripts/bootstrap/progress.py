@@ -25,6 +25,11 @@ class Progress:
     def __exit__(self, *_exc: object) -> None:
         self._clear()
 
+    def announce(self, text: str) -> None:
+        """A line that stays."""
+        self._clear()
+        print(text, file=self._stream, flush=True)
+
     def step(self, text: str) -> None:
         """A new step begins."""
         if text == self._step:
