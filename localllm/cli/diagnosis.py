@@ -165,12 +165,13 @@ def _store(store: ModelStore, problems: list[Problem]) -> StoreFacts:
                 store.paths(manifest)
             except LocalLLMError as exc:
                 problems.append(Problem("error", exc.message, exc.hint))
-    except LocalLLMError as exc:
-        problems.append(Problem("error", exc.message, exc.hint))
+    except (LocalLLMError, OSError) as exc:
+        hint = exc.hint if isinstance(exc, LocalLLMError) else None
+        problems.append(Problem("error", f"the store cannot be read: {exc}", hint))
     folder = store.root
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    if not os.access(folder, os.W_OK):
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
         problems.append(
             Problem("error", f"the store {store.root} cannot be written", "LOCALLLM_STORE names another place")
         )

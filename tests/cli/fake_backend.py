@@ -158,7 +158,7 @@ class FakeBackend:
         self.loaded.append(model)
 
     async def pull(self, model: str) -> AsyncIterator[Progress]:
-        if model in self.models:
+        if model in self.models or f"{model}:135m" in self.models:
             return
         if self.settings.offline:
             raise OfflineError(f"{model} is not here", hint="leave out --offline")

@@ -60,7 +60,7 @@ class Terminal:
         os.killpg(self._process.pid, signal.SIGINT)
 
     def interrupt_to_the_end(self) -> int:
-        """Press Ctrl-C until the program ends: one that comes just before a blocking read begins is seen after it only."""
+        """Press Ctrl-C until the program ends: one just before a blocking read begins is noticed only after it."""
         for _ in range(20):
             self.interrupt()
             try:
