@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from localllm.api import ChatRequest, CompletionRequest
 from localllm.chat.parsers import parser_for
 from localllm.chat.template import ChatTemplate, prepare
-from localllm.engine.binding import C, set_log
+from localllm.binding import C, set_log
 from localllm.engine.engine import Engine, Events, Job
 from localllm.engine.frames import EngineInfo, LoadSpec
 from localllm.engine.kv_cache import KVCache
-from localllm.engine.llama import LlamaModel, LlamaRunner
+from localllm.engine.llama import LlamaModel, LlamaRunner, accelerators
 from localllm.engine.scheduler import Scheduler
 from localllm.engine.step_cost import StepCost
 from localllm.errors import ContextLengthError, InvalidRequestError
@@ -28,6 +28,12 @@ class Loaded:
     template: ChatTemplate
     num_ctx: int
 
+    @property
+    def device(self) -> str:
+        """Where the layers are, in ggml's names."""
+        names = accelerators() if self.spec.devices is None else list(self.spec.devices)
+        return ", ".join(names) if names and self.spec.num_gpu_layers != 0 else "CPU"
+
     def info(self, load_s: float) -> EngineInfo:
         """The facts the parent wants to know."""
         return EngineInfo(
@@ -38,7 +44,7 @@ class Loaded:
             num_params=self.model.num_params,
             weight_bytes=self.model.weight_bytes,
             description=self.model.description,
-            device=", ".join(self.spec.devices) or "CPU",
+            device=self.device,
             load_s=load_s,
             has_template=self.model.chat_template() is not None,
         )

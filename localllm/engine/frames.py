@@ -20,7 +20,8 @@ class LoadSpec(msgspec.Struct, frozen=True):
     """Everything the child needs to load a model; all choices are made.
 
     `num_ctx` bounds one sequence; `num_cells` is the size of the cache in tokens, over all slots. `host_tokens` bounds
-    the prefixes kept in host memory. `devices` are ggml device names; empty means CPU only.
+    the prefixes kept in host memory. `devices` are ggml device names; empty means CPU only,
+    None leaves the choice to llama.cpp.
     """
 
     paths: tuple[str, ...]
@@ -30,7 +31,7 @@ class LoadSpec(msgspec.Struct, frozen=True):
     num_batch: int
     num_threads: int
     kv_layout: Literal["unified", "streams"]
-    devices: tuple[str, ...] = ()
+    devices: tuple[str, ...] | None = ()
     num_gpu_layers: int = -1
     use_mmap: bool = True
     host_tokens: int = 0

@@ -176,8 +176,9 @@ class KVCache:
         assert not other.busy
         num_planned = self._cells.length(slot)
         self._evict(other, ops)
-        ops.append(Copy(slot, target, held.num_computed))
-        ops.append(Trim(slot, 0))
+        if held.num_computed:
+            ops.append(Copy(slot, target, held.num_computed))
+            ops.append(Trim(slot, 0))
         self._cells.trim(slot, 0)
         self._cells.append(target, num_planned)
         other.tokens, other.num_computed, other.busy = held.tokens, held.num_computed, True

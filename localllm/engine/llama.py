@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from localllm.api import SamplingParams
 from localllm.engine.batch import Batch, Copy, Drop, Op, Restore, Sampled, Save, Trim
-from localllm.engine.binding import C, library_function
+from localllm.binding import C, library_function
 from localllm.engine.frames import LoadSpec
 from localllm.engine.runner import NoSpaceError
 from localllm.engine.sampling import Sampler
@@ -31,9 +31,10 @@ class LlamaModel:
     def __init__(self, spec: LoadSpec, on_progress: Callable[[float], bool]) -> None:
         params = C.llama_model_default_params()
         params.load_mode = C.LLAMA_LOAD_MODE_MMAP if spec.use_mmap else C.LLAMA_LOAD_MODE_NONE
-        params.n_gpu_layers = spec.num_gpu_layers if spec.devices else 0
-        self._devices = _device_list(spec.devices)
-        params.devices = ctypes.cast(self._devices, ctypes.c_void_p)
+        params.n_gpu_layers = 0 if spec.devices == () else spec.num_gpu_layers
+        if spec.devices is not None:
+            self._devices = _device_list(spec.devices)
+            params.devices = ctypes.cast(self._devices, ctypes.c_void_p)
         self._progress = C.llama_progress_callback(lambda fraction, _user: on_progress(fraction))
         params.progress_callback = self._progress
         paths = [path.encode() for path in spec.paths]
@@ -219,6 +220,16 @@ def _text(function: Any, handle: Any) -> str:
     buffer = ctypes.create_string_buffer(256)
     function(handle, buffer, len(buffer))
     return buffer.value.decode("utf-8", "replace")
+
+
+def accelerators() -> list[str]:
+    """Names of the devices that llama.cpp would put layers on: everything but the CPU and its helpers."""
+    count = library_function("ggml_backend_dev_count", ctypes.c_size_t)
+    get = library_function("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
+    name = library_function("ggml_backend_dev_name", ctypes.c_char_p, ctypes.c_void_p)
+    kind = library_function("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)
+    handles = [get(index) for index in range(count())]
+    return [name(handle).decode() for handle in handles if kind(handle) in (1, 2)]
 
 
 def _device_list(names: tuple[str, ...]) -> Any:

@@ -11,14 +11,12 @@ import collections
 import logging
 import queue
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from typing import IO, Any
 
 from localllm.api import ChatRequest, CompletionRequest, Event, Finished
-from localllm.engine import frames
+from localllm.engine import children, frames
 from localllm.errors import EngineCrashedError, EngineError, LocalLLMError
 
 logger = logging.getLogger(__name__)
@@ -29,23 +27,6 @@ PING_S = 1.0
 SILENCE_S = 15.0
 STUCK_S = 600.0
 CLOSE_S = 3.0
-
-_spares: list[subprocess.Popen[bytes]] = []
-
-
-def spawn() -> subprocess.Popen[bytes]:
-    """Start a child that has no model yet; it imports llama.cpp meanwhile."""
-    # -P: a file in the current directory must not be imported in place of a library.
-    command = [sys.executable, "-P", "-m", "localllm.engine.worker"]
-    pipe = subprocess.PIPE
-    flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, creationflags=flags)
-
-
-def prestart() -> None:
-    """Start a spare child now, for the next EngineProcess to take."""
-    _spares.append(spawn())
-
 
 class EngineProcess:
     """A loaded model in a child process.
@@ -69,7 +50,7 @@ class EngineProcess:
         self._silence_s = silence_s
         self._stuck_s = stuck_s
         self._loop = asyncio.get_running_loop()
-        self._child = _spares.pop() if _spares else spawn()
+        self._child = children.take()
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._log: collections.deque[str] = collections.deque(maxlen=40)
         self._queues: dict[int, asyncio.Queue[Item]] = {}

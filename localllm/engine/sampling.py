@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from localllm.api import SamplingParams, TokenLogprob
-from localllm.engine.binding import C
+from localllm.binding import C
 from localllm.engine.vocab import Vocab
 
 DEFAULTS = SamplingParams(

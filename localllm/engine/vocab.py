@@ -7,7 +7,7 @@ import functools
 from typing import Any
 
 from localllm.chat.tokens import SpecialToken
-from localllm.engine.binding import C
+from localllm.binding import C
 from localllm.errors import InvalidRequestError
 
 # A BPE or SPM tokenizer needs time and memory that grow with the text; a context of any size is full long before.

@@ -1,7 +1,7 @@
-"""The door to llama.cpp: the one importer of `llama_cpp` in the engine, and the few calls that fit nowhere else.
+"""The door to llama.cpp: the one importer of `llama_cpp`, and the few calls that fit nowhere else.
 
 `llama_cpp/__init__.py` pulls in the high-level API (templates, disk cache, server types), about 0.1 s that the engine
-has no use for; so the low-level module is imported past it. Only the child process imports this.
+has no use for; so the low-level module is imported past it. Only child processes import this.
 """
 
 from __future__ import annotations

@@ -1,0 +1,27 @@
+"""Starting engine children. Standard library only and quick to import: a child starts before anything else is loaded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+_spares: list[subprocess.Popen[bytes]] = []
+
+
+def prestart() -> None:
+    """Start a spare child now, for the next `take`; it imports llama.cpp meanwhile. It ends with this process."""
+    _spares.append(_spawn())
+
+
+def take() -> subprocess.Popen[bytes]:
+    """A child without a model: the spare one, else a new one. Its stdin, stdout and stderr are pipes."""
+    return _spares.pop() if _spares else _spawn()
+
+
+def _spawn() -> subprocess.Popen[bytes]:
+    # -P: a file in the current directory must not be imported in place of a library.
+    command = [sys.executable, "-P", "-m", "localllm.engine.worker"]
+    pipe = subprocess.PIPE
+    # Ctrl-C is for the parent to interpret; on Windows a new group keeps it from the child.
+    flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, creationflags=flags)

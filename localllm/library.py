@@ -1,0 +1,167 @@
+"""One-line use: `localllm.chat(model, "...")` and its streaming and async forms, over one Service for the process.
+
+The Service lives on an event loop of its own in a background thread, so that the plain functions work anywhere, and
+models stay loaded between calls. Async callers who want their own loop and options use `Service` itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import queue
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from localllm.api import (
+    ChatRequest,
+    Event,
+    Finished,
+    FinishReason,
+    Message,
+    Notice,
+    ReasoningDelta,
+    SamplingParams,
+    TextDelta,
+    Timings,
+    ToolCall,
+    ToolCallEvent,
+    Usage,
+)
+from localllm.config import load_settings
+from localllm.service import Service
+
+Prompt = str | Sequence[Message]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A whole answer. `notices` are what a user should know, such as a reduced context."""
+
+    text: str
+    reasoning: str
+    tool_calls: tuple[ToolCall, ...]
+    finish_reason: FinishReason
+    usage: Usage
+    timings: Timings
+    notices: tuple[Notice, ...]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def chat(model: str, prompt: Prompt, *, system: str | None = None, **sampling: Any) -> Answer:
+    """Ask `model` and wait for the whole answer. `sampling` takes the fields of SamplingParams.
+
+    Pulls and loads the model where needed. Raises LocalLLMError.
+    """
+    return _answer(list(stream_chat(model, prompt, system=system, **sampling)))
+
+
+def stream_chat(model: str, prompt: Prompt, *, system: str | None = None, **sampling: Any) -> Iterator[Event]:
+    """Ask `model`; yields events as they come and ends in one Finished. Closing the iterator stops the answer."""
+    request = _request(model, prompt, system, sampling)
+    portal = _Portal.shared()
+    items: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
+
+    async def run() -> None:
+        try:
+            async for event in portal.service.chat(request):
+                items.put(event)
+            items.put(None)
+        except BaseException as exc:
+            items.put(exc)
+            raise
+
+    future = asyncio.run_coroutine_threadsafe(run(), portal.loop)
+    try:
+        while (item := items.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        future.cancel()
+
+
+async def achat(model: str, prompt: Prompt, *, system: str | None = None, **sampling: Any) -> Answer:
+    """`chat` for async code."""
+    return _answer([event async for event in astream_chat(model, prompt, system=system, **sampling)])
+
+
+async def astream_chat(
+    model: str, prompt: Prompt, *, system: str | None = None, **sampling: Any
+) -> AsyncIterator[Event]:
+    """`stream_chat` for async code."""
+    request = _request(model, prompt, system, sampling)
+    portal = _Portal.shared()
+    here = asyncio.get_running_loop()
+    items: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
+
+    async def run() -> None:
+        try:
+            async for event in portal.service.chat(request):
+                here.call_soon_threadsafe(items.put_nowait, event)
+            here.call_soon_threadsafe(items.put_nowait, None)
+        except BaseException as exc:
+            here.call_soon_threadsafe(items.put_nowait, exc)
+            raise
+
+    future = asyncio.run_coroutine_threadsafe(run(), portal.loop)
+    try:
+        while (item := await items.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        future.cancel()
+
+
+class _Portal:
+    """The background event loop and the Service on it."""
+
+    _shared: _Portal | None = None
+    _lock = threading.Lock()
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="localllm", daemon=True)
+        self._thread.start()
+        self.service = Service(load_settings({}))
+        atexit.register(self._close)
+
+    @classmethod
+    def shared(cls) -> _Portal:
+        """The one of this process."""
+        with cls._lock:
+            if cls._shared is None:
+                cls._shared = cls()
+            return cls._shared
+
+    def _close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.service.close(), self.loop).result(timeout=10)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(timeout=2)
+        self.loop.close()
+
+
+def _request(model: str, prompt: Prompt, system: str | None, sampling: dict[str, Any]) -> ChatRequest:
+    messages = [Message("user", prompt)] if isinstance(prompt, str) else list(prompt)
+    if system is not None:
+        messages.insert(0, Message("system", system))
+    if isinstance(stop := sampling.get("stop"), str):
+        sampling = sampling | {"stop": (stop,)}
+    return ChatRequest(model, tuple(messages), SamplingParams(**sampling))
+
+
+def _answer(events: list[Event]) -> Answer:
+    finished = next(event for event in events if isinstance(event, Finished))
+    return Answer(
+        text="".join(event.text for event in events if isinstance(event, TextDelta)),
+        reasoning="".join(event.text for event in events if isinstance(event, ReasoningDelta)),
+        tool_calls=tuple(event.call for event in events if isinstance(event, ToolCallEvent)),
+        finish_reason=finished.reason,
+        usage=finished.usage,
+        timings=finished.timings,
+        notices=tuple(event for event in events if isinstance(event, Notice)),
+    )

@@ -1,0 +1,133 @@
+"""From a model's files to what an engine child needs: reads the header, asks what fits, makes every choice.
+
+Reads GGUF headers and the machine's memory; starts nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from localllm import devices
+from localllm.api import LoadOptions
+from localllm.config import Settings
+from localllm.engine.frames import LoadSpec
+from localllm.errors import ModelNotFoundError
+from localllm.memory import DeviceMemory, LoadPlan, plan
+from localllm.model_shape import ModelFacts, kv_bytes_per_token, model_facts
+from localllm.name import ModelName
+from localllm.pool import PlannedLoad
+from localllm.store.gguf import find_shards, gguf_summary, read_gguf
+from localllm.store.manifest import Blob, Manifest, utc_now
+
+# Of the memory that is free after a load, prefixes kept in host memory may take an eighth, and this much at most.
+HOST_CACHE_SHARE = 8
+HOST_CACHE_BYTES = 2 * 2**30
+
+# A cache of one stream per slot is allocated in full at load: this is what it may cost in time and memory.
+STREAMS_SHARE = 8
+
+
+def manifest_of_file(name: ModelName) -> tuple[Manifest, list[Path]]:
+    """A manifest for a GGUF file that is run where it lies, and its files. Nothing is copied or hashed."""
+    path = Path(name.absolute().repo)
+    if not path.is_file():
+        raise ModelNotFoundError(f"no file {path}", hint="check the path, or give a model name", name=str(name))
+    paths = find_shards(path)
+    summary = gguf_summary(*paths)
+    manifest = Manifest(
+        name=str(path),
+        origin=f"file:{path}",
+        blobs=tuple(Blob("sha256:" + "0" * 64, shard.stat().st_size, shard.name) for shard in paths),
+        created=utc_now(),
+        licence=summary.licence,
+        architecture=summary.architecture,
+        num_params=summary.num_params,
+        quant=summary.quant,
+        num_ctx_train=summary.num_ctx_train,
+        capabilities=summary.capabilities,
+    )
+    return manifest, paths
+
+
+def plan_load(
+    manifest: Manifest,
+    paths: list[Path],
+    options: LoadOptions,
+    settings: Settings,
+    hold: AbstractContextManager[None],
+) -> PlannedLoad:
+    """Decide how `manifest` is loaded: what the caller asked, then settings, then what fits this machine.
+
+    Raises OutOfMemoryError where what was asked for does not fit.
+    """
+    wanted = _merge(options, manifest, settings)
+    facts = read_facts(manifest.name, paths)
+    available = devices.available_memory()
+    chosen = _choose(facts, available, wanted)
+    left = max(0, available - chosen.needed_bytes)
+    host_bytes = min(HOST_CACHE_BYTES, left // HOST_CACHE_SHARE)
+    spec = LoadSpec(
+        paths=tuple(str(path) for path in paths),
+        num_ctx=chosen.num_ctx,
+        num_cells=chosen.num_cells,
+        num_slots=chosen.num_slots,
+        num_batch=chosen.num_batch,
+        num_threads=wanted.num_threads or devices.num_cores(),
+        kv_layout=chosen.kv_layout,
+        devices=_device_names(wanted.device),
+        num_gpu_layers=-1 if wanted.num_gpu_layers is None else wanted.num_gpu_layers,
+        use_mmap=wanted.use_mmap,
+        host_tokens=host_bytes // max(1, kv_bytes_per_token(facts)),
+    )
+    return PlannedLoad(spec, chosen.needed_bytes, chosen.notices, hold)
+
+
+def read_facts(name: str, paths: list[Path]) -> ModelFacts:
+    """The shape of a model, from the headers of its files."""
+    headers = [read_gguf(path) for path in paths]
+    tensors = [(tensor.name, tensor.size_bytes) for header in headers for tensor in header.tensors]
+    return model_facts(name, headers[0].metadata, tensors, headers[0].num_tokens or 0)
+
+
+def _merge(options: LoadOptions, manifest: Manifest, settings: Settings) -> LoadOptions:
+    fallback = {
+        "num_ctx": settings.num_ctx or manifest.num_ctx,
+        "num_slots": settings.num_slots,
+        "num_threads": settings.num_threads,
+        "device": settings.device,
+        "num_gpu_layers": settings.num_gpu_layers,
+    }
+    missing = {name: value for name, value in fallback.items() if getattr(options, name) is None}
+    return msgspec.structs.replace(options, **missing)
+
+
+def _choose(facts: ModelFacts, available: int, wanted: LoadOptions) -> LoadPlan:
+    """The plan, with a stream per slot where that is cheap.
+
+    Streams decode faster and every sequence has its full context; the pool needs one context's memory only.
+    """
+    # A device that is named was probed by whoever named it; its memory is the backend's to manage.
+    host = [DeviceMemory("CPU", available, is_host=True)]
+    wanted = msgspec.structs.replace(wanted, device="cpu", num_gpu_layers=None)
+    pool = plan(facts, host, wanted)
+    if wanted.kv_layout is not None or pool.num_slots == 1:
+        return pool
+    layout: Literal["streams"] = "streams"
+    bytes_of_streams = pool.num_ctx * pool.num_slots * kv_bytes_per_token(facts)
+    if bytes_of_streams > available // STREAMS_SHARE:
+        return pool
+    streams = msgspec.structs.replace(wanted, kv_layout=layout, num_ctx=pool.num_ctx)
+    return msgspec.structs.replace(plan(facts, host, streams), notices=pool.notices)
+
+
+def _device_names(device: str | None) -> tuple[str, ...] | None:
+    if device is None or device == "auto":
+        return None
+    if device.lower() == "cpu":
+        return ()
+    return tuple(name.strip() for name in device.split(os.pathsep if os.pathsep in device else ","))

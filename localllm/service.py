@@ -1,0 +1,282 @@
+"""Service: the Backend in this process. Resolves names, pulls, loads, and passes requests to engines.
+
+Everything that blocks (disk, network) runs in threads; the event loop only moves events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from localllm import devices, loading
+from localllm.api import (
+    ChatRequest,
+    CompletionRequest,
+    Event,
+    LoadedModel,
+    LoadOptions,
+    Message,
+    ModelInfo,
+    Notice,
+    Progress,
+    check_sampling,
+)
+from localllm.config import Settings
+from localllm.errors import InvalidRequestError, ModelNotFoundError
+from localllm.name import ModelName
+from localllm.pool import EnginePool, Lease, PlannedLoad
+from localllm.store.manifest import Manifest
+from localllm.store.store import ModelStore
+
+if TYPE_CHECKING:
+    from localllm.catalog import Catalog
+
+T = TypeVar("T")
+News = Progress | Notice
+Report = Callable[[News], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A model in memory, and the right to use it."""
+
+    lease: Lease
+    manifest: Manifest
+
+
+class Service:
+    """Models of one store, run by engines of this process.
+
+    `load_options` hold for every model this service loads. Close it to end the engines; they also end with the process.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, load_options: LoadOptions | None = None) -> None:
+        self.settings = Settings() if settings is None else settings
+        self.store = ModelStore(self.settings.store_dir)
+        self._options = LoadOptions() if load_options is None else load_options
+        self._pool = EnginePool(devices.available_memory)
+        self._catalog: Catalog | None = None
+
+    @property
+    def catalog(self) -> Catalog:
+        """The models that can be pulled by a short name."""
+        if self._catalog is None:
+            from localllm.catalog import Catalog
+
+            self._catalog = Catalog.load()
+        return self._catalog
+
+    # --- Backend --------------------------------------------------------------------------------------------------
+
+    async def chat(self, request: ChatRequest) -> AsyncIterator[Event]:
+        """See Backend.chat."""
+        if not request.messages:
+            raise InvalidRequestError("a chat without messages", hint="give at least one user message")
+        check_sampling(request.sampling)
+        async for item in self._open(request.model):
+            if not isinstance(item, _Opened):
+                yield item
+                continue
+            with item.lease as engine:
+                async with _closing(engine.chat(_with_defaults(request, item.manifest))) as events:
+                    async for event in events:
+                        yield event
+
+    async def complete(self, request: CompletionRequest) -> AsyncIterator[Event]:
+        """See Backend.complete."""
+        check_sampling(request.sampling)
+        async for item in self._open(request.model):
+            if not isinstance(item, _Opened):
+                yield item
+                continue
+            sampling = request.sampling.over(item.manifest.sampling)
+            with item.lease as engine:
+                async with _closing(engine.complete(msgspec.structs.replace(request, sampling=sampling))) as events:
+                    async for event in events:
+                        yield event
+
+    async def tokenize(self, model: str, text: str, *, parse_special: bool = False) -> list[int]:
+        """See Backend.tokenize."""
+        with await self._opened(model) as engine:
+            return await engine.tokenize(text, parse_special)
+
+    async def detokenize(self, model: str, tokens: Sequence[int]) -> str:
+        """See Backend.detokenize."""
+        with await self._opened(model) as engine:
+            return await engine.detokenize(tuple(tokens))
+
+    async def list_models(self) -> list[ModelInfo]:
+        """See Backend.list_models."""
+        return [_info(manifest) for manifest in await asyncio.to_thread(self.store.list)]
+
+    async def list_loaded(self) -> list[LoadedModel]:
+        """See Backend.list_loaded."""
+        return self._pool.loaded()
+
+    async def load(self, model: str) -> AsyncIterator[News]:
+        """See Backend.load."""
+        async for item in self._open(model):
+            if isinstance(item, _Opened):
+                with item.lease:
+                    return
+            yield item
+
+    async def pull(self, model: str, *, update: bool = False) -> AsyncIterator[Progress]:
+        """See Backend.pull. `update` asks the source for a newer version of a model that is here."""
+        name = ModelName.parse(model)
+        async for item in _relay(_in_thread(lambda report, stop: self._pull(name, report, stop, update=update))):
+            if isinstance(item, Progress):
+                yield item
+
+    async def unload(self, model: str) -> None:
+        """See Backend.unload."""
+        for name in {model, self.canonical(model)}:
+            if await self._pool.unload(name):
+                return
+        raise ModelNotFoundError(f"{model} is not loaded", hint="`localllm ps` lists what is", name=model)
+
+    async def close(self) -> None:
+        """See Backend.close."""
+        await self._pool.close()
+
+    # --- names and bytes ------------------------------------------------------------------------------------------
+
+    def canonical(self, model: str) -> str:
+        """The name under which `model` is in the store: what was typed, or what the catalogue calls it."""
+        name = ModelName.parse(model)
+        if name.source == "catalog" and (variant := self.catalog.find(str(name))) is not None:
+            return variant.name
+        return str(name)
+
+    def find(self, model: str) -> Manifest:
+        """The installed model of that name. Raises ModelNotFoundError."""
+        name = ModelName.parse(model)
+        try:
+            return self.store.get(str(name))
+        except ModelNotFoundError:
+            canonical = self.canonical(model)
+            if canonical == str(name):
+                raise
+            return self.store.get(canonical)
+
+    def _pull(self, name: ModelName, report: Report, stop: threading.Event, *, update: bool = False) -> Manifest:
+        from localllm.store.pull import pull
+        from localllm.store.pull_settings import pull_settings
+
+        return pull(
+            name,
+            self.store,
+            settings=pull_settings(self.settings),
+            catalog=self.catalog,
+            on_progress=report,
+            cancelled=stop,
+            update=update,
+        )
+
+    def _prepare(
+        self, model: str, report: Callable[[News], None], stop: threading.Event
+    ) -> tuple[Manifest, list[Path]]:
+        """The manifest and files of a model, pulled where needed. A path to a GGUF file is run where it lies."""
+        name = ModelName.parse(model)
+        if name.source == "file":
+            return loading.manifest_of_file(name)
+        try:
+            manifest = self.find(model)
+        except ModelNotFoundError:
+            manifest = self._pull(name, report, stop)
+        return manifest, self.store.paths(manifest)
+
+    async def _open(self, model: str) -> AsyncIterator[News | _Opened]:
+        """Bring a model into memory; yields the news of its pull and load, and last the right to use it."""
+        prepared: tuple[Manifest, list[Path]] | None = None
+        async for item in _relay(_in_thread(lambda report, stop: self._prepare(model, report, stop))):
+            if isinstance(item, Progress | Notice):
+                yield item
+            else:
+                prepared = item
+        assert prepared is not None
+        manifest, paths = prepared
+        plan = functools.partial(self._plan, manifest, paths)
+        async for news in _relay(lambda report: self._pool.acquire(manifest.name, plan, report)):
+            yield _Opened(news, manifest) if isinstance(news, Lease) else news
+
+    async def _opened(self, model: str) -> Lease:
+        async for item in self._open(model):
+            if isinstance(item, _Opened):
+                return item.lease
+        raise AssertionError("a load ends in a lease or an error")
+
+    def _plan(self, manifest: Manifest, paths: list[Path]) -> PlannedLoad:
+        in_store = paths and paths[0].is_relative_to(self.store.root)
+        hold = self.store.lease(manifest) if in_store else contextlib.nullcontext()
+        return loading.plan_load(manifest, paths, self._options, self.settings, hold)
+
+
+async def _relay(run: Callable[[Report], Awaitable[T]]) -> AsyncIterator[News | T]:
+    """Start `run(report)`; yield what it reports as it comes, and last what it returns. Closing cancels it."""
+    items: asyncio.Queue[News | None] = asyncio.Queue()
+    task = asyncio.ensure_future(run(items.put_nowait))
+    task.add_done_callback(lambda _done: items.put_nowait(None))
+    try:
+        while (item := await items.get()) is not None:
+            yield item
+        yield await task
+    finally:
+        task.cancel()
+
+
+def _in_thread(work: Callable[[Report, threading.Event], T]) -> Callable[[Report], Awaitable[T]]:
+    """Blocking `work(report, stop)` as something to await. Cancelling sets `stop`, at which the work must look."""
+
+    async def run(report: Report) -> T:
+        loop = asyncio.get_running_loop()
+        stop = threading.Event()
+
+        def relay(news: News) -> None:
+            loop.call_soon_threadsafe(report, news)
+
+        try:
+            return await asyncio.to_thread(work, relay, stop)
+        except asyncio.CancelledError:
+            stop.set()
+            raise
+
+    return run
+
+
+def _closing(events: AsyncIterator[Event]) -> contextlib.AbstractAsyncContextManager[AsyncIterator[Event]]:
+    """Close an engine's stream at the end of the block, so that an unfinished request is aborted at once."""
+    return contextlib.aclosing(events)  # type: ignore[type-var]
+
+
+def _with_defaults(request: ChatRequest, manifest: Manifest) -> ChatRequest:
+    """The request with the model's own sampling and system prompt where it names none."""
+    messages = request.messages
+    if manifest.system and messages[0].role != "system":
+        messages = (Message("system", manifest.system), *messages)
+    return msgspec.structs.replace(request, messages=messages, sampling=request.sampling.over(manifest.sampling))
+
+
+def _info(manifest: Manifest) -> ModelInfo:
+    first = next(blob for blob in manifest.blobs if blob.role == "model")
+    return ModelInfo(
+        name=manifest.name,
+        size_bytes=manifest.size_bytes,
+        digest=first.digest,
+        origin=manifest.origin,
+        modified=manifest.created,
+        architecture=manifest.architecture,
+        num_params=manifest.num_params,
+        quant=manifest.quant,
+        num_ctx_train=manifest.num_ctx_train,
+        licence=manifest.licence,
+        capabilities=manifest.capabilities,
+    )
