@@ -1,0 +1,343 @@
+"""Stand-ins for what tests cannot afford: a Runner that keeps llama.cpp's rules about its memory, and a step loop on it.
+
+`FakeRunner` computes nothing, but it knows which token lies in which cell, so that a prefix taken from the wrong place,
+a position computed twice or a cell too many fails at once. `Simulation` drives a Scheduler on it and checks after every
+step that the account and the memory agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from zlib import crc32
+
+from localllm.api import FinishReason, SamplingParams
+from localllm.engine.batch import Batch, Chunk, Copy, Drop, Op, Restore, Sampled, Save, Trim
+from localllm.engine.kv_cache import KVCache, Layout
+from localllm.engine.runner import NoSpaceError
+from localllm.engine.scheduler import Output, Scheduler
+from localllm.engine.sequence import Sequence, SequenceStatus
+from localllm.engine.step_cost import StepCost
+
+NUM_VOCAB = 61
+
+
+@dataclass(eq=False, slots=True)
+class Cell:
+    """One cell of the cache. `digest` stands for keys and values: it depends on every token up to this one."""
+
+    position: int
+    token: int
+    digest: int
+    num_refs: int = 1
+
+
+class FakeRunner:
+    """A Runner whose next token is a function of all tokens in the slot's cells.
+
+    About one token in `end_one_in` ends the generation (0: none). `num_hidden` cells are missing, against the account:
+    a step that needs them raises NoSpaceError, one that needs more than `num_cells` is an error of the account.
+    """
+
+    def __init__(
+        self,
+        num_slots: int,
+        num_cells: int,
+        layout: Layout,
+        *,
+        can_trim: bool = True,
+        num_batch: int = 64,
+        end_one_in: int = 0,
+        num_hidden: int = 0,
+    ) -> None:
+        self.slots: list[list[Cell]] = [[] for _ in range(num_slots)]
+        self.saved: dict[int, list[Cell]] = {}
+        self.opened: dict[int, list[int]] = {}
+        self.num_cells = num_cells
+        self.num_hidden = num_hidden
+        self.layout: Layout = layout
+        self.can_trim = can_trim
+        self.num_batch = num_batch
+        self.end_one_in = end_one_in
+        self.num_used = 0
+        self.num_computed = 0
+        self.num_moved = 0
+        self.num_steps = 0
+        self.closed = False
+        self.after_ops: Callable[[], None] = lambda: None
+        self._keys: set[int] = set()
+
+    # --- the Runner protocol --------------------------------------------------------------------------------------
+
+    def open(self, sequence_id: int, params: SamplingParams, prompt: list[int]) -> None:
+        """Prepare to sample for a sequence."""
+        assert sequence_id not in self.opened
+        self.opened[sequence_id] = list(prompt)
+
+    def release(self, sequence_id: int) -> None:
+        """Forget a sequence's sampler; unknown ids are ignored."""
+        self.opened.pop(sequence_id, None)
+
+    def run(self, batch: Batch) -> list[Sampled]:
+        """Carry out the operations and compute the chunks."""
+        assert not self.closed
+        for op in batch.ops:
+            self._carry_out(op)
+            self._check_capacity()
+        self.after_ops()
+        self._check_chunks(batch.chunks)
+        num_new = sum(len(chunk.tokens) for chunk in batch.chunks)
+        if self.layout == "unified" and self.num_used + num_new > self.num_cells - self.num_hidden:
+            assert self.num_hidden, f"{self.num_used} + {num_new} cells of {self.num_cells}"
+            raise NoSpaceError
+        self.num_steps += 1
+        self.num_computed += num_new
+        for chunk in batch.chunks:
+            self._compute(chunk)
+        self._check_capacity()
+        return [self._sample(chunk) for chunk in batch.chunks if chunk.samples]
+
+    def close(self) -> None:
+        """Give all memory back."""
+        self.closed = True
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def contents(self, slot: int) -> list[int]:
+        """The tokens in a slot's cells."""
+        return [cell.token for cell in self.slots[slot]]
+
+    def _carry_out(self, op: Op) -> None:
+        match op:
+            case Copy(source, target, num_tokens):
+                assert source != target
+                cells = self._part(self.slots[source], num_tokens)
+                assert not self.slots[target], f"{op}: the target holds {len(self.slots[target])} tokens"
+                self.slots[target] = self._shared(cells) if self.layout == "unified" else self._copied(cells)
+            case Trim(slot, num_tokens):
+                cells = self.slots[slot]
+                assert num_tokens < len(cells), f"{op} does nothing to {len(cells)} tokens"
+                assert num_tokens == 0 or self.can_trim, f"{op}: this state cannot be cut"
+                for cell in cells[num_tokens:]:
+                    cell.num_refs -= 1
+                    self.num_used -= cell.num_refs == 0
+                del cells[num_tokens:]
+            case Save(slot, key):
+                assert key not in self._keys, f"{op}: the key was used before"
+                assert self.slots[slot], f"{op} of nothing"
+                self._keys.add(key)
+                self.num_moved += len(self.slots[slot])
+                self.saved[key] = [Cell(cell.position, cell.token, cell.digest, 0) for cell in self.slots[slot]]
+            case Restore(key, slot, num_tokens):
+                assert key in self.saved, f"{op}: no such state"
+                assert not self.slots[slot], f"{op}: the slot holds {len(self.slots[slot])} tokens"
+                self.slots[slot] = self._copied(self._part(self.saved[key], num_tokens))
+            case Drop(key):
+                assert key in self.saved, f"{op}: no such state"
+                del self.saved[key]
+
+    def _part(self, cells: list[Cell], num_tokens: int) -> list[Cell]:
+        assert 0 < num_tokens <= len(cells), f"{num_tokens} of {len(cells)} tokens"
+        assert self.can_trim or num_tokens == len(cells), f"{num_tokens} of {len(cells)} tokens of an uncuttable state"
+        return cells[:num_tokens]
+
+    def _shared(self, cells: list[Cell]) -> list[Cell]:
+        for cell in cells:
+            cell.num_refs += 1
+        return list(cells)
+
+    def _copied(self, cells: list[Cell]) -> list[Cell]:
+        self.num_used += len(cells)
+        self.num_moved += len(cells)
+        return [Cell(cell.position, cell.token, cell.digest) for cell in cells]
+
+    def _check_capacity(self) -> None:
+        if self.layout == "unified":
+            assert self.num_used <= self.num_cells, f"{self.num_used} cells of {self.num_cells}"
+        else:
+            assert max(map(len, self.slots)) <= self.num_cells // len(self.slots)
+
+    def _check_chunks(self, chunks: list[Chunk]) -> None:
+        slots = [chunk.slot for chunk in chunks]
+        assert slots == sorted(set(slots)), f"slots {slots}"
+        assert len({chunk.sequence_id for chunk in chunks}) == len(chunks)
+        assert sum(len(chunk.tokens) for chunk in chunks) <= self.num_batch
+        for chunk in chunks:
+            assert chunk.tokens, "a chunk of no tokens"
+            assert chunk.start == len(self.slots[chunk.slot]), f"{chunk} on {len(self.slots[chunk.slot])} tokens"
+            assert chunk.sequence_id in self.opened, f"sequence {chunk.sequence_id} was not opened"
+
+    def _compute(self, chunk: Chunk) -> None:
+        cells = self.slots[chunk.slot]
+        digest = cells[-1].digest if cells else 0
+        for position, token in enumerate(chunk.tokens, chunk.start):
+            digest = crc32(token.to_bytes(4, "little"), digest)
+            cells.append(Cell(position, token, digest))
+        self.num_used += len(chunk.tokens)
+
+    def _sample(self, chunk: Chunk) -> Sampled:
+        digest = self.slots[chunk.slot][-1].digest
+        return Sampled(digest % NUM_VOCAB, bool(self.end_one_in) and (digest >> 8) % self.end_one_in == 0)
+
+
+@dataclass(slots=True)
+class Story:
+    """What became of one sequence."""
+
+    sequence: Sequence
+    tokens: list[int] = field(default_factory=list)
+    finish: FinishReason | None = None
+    first_step: int | None = None
+    last_step: int | None = None
+
+
+class Simulation:
+    """Scheduler and FakeRunner in one loop with a simulated clock. Every step is checked.
+
+    `cost_us` tells how long a batch takes; without it a step takes 1 ms.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_slots: int = 4,
+        num_cells: int = 1024,
+        layout: Layout = "unified",
+        can_trim: bool = True,
+        host_tokens: int = 0,
+        num_ctx: int = 1 << 20,
+        num_batch: int = 64,
+        target_us: int = 150_000,
+        end_one_in: int = 0,
+        num_hidden: int = 0,
+        cost_us: Callable[[Batch], int] = lambda batch: 1000,
+    ) -> None:
+        self.cache = KVCache(num_slots, num_cells, layout, can_trim=can_trim, host_tokens=host_tokens)
+        self.scheduler = Scheduler(self.cache, StepCost(num_batch, target_us), num_ctx=num_ctx, num_batch=num_batch)
+        self.runner = FakeRunner(
+            num_slots,
+            num_cells,
+            layout,
+            can_trim=can_trim,
+            num_batch=num_batch,
+            end_one_in=end_one_in,
+            num_hidden=num_hidden,
+        )
+        self.runner.after_ops = self._check_account
+        self.cost_us = cost_us
+        self.stories: dict[int, Story] = {}
+        self.num_steps = 0
+        self.num_no_space = 0
+
+    def add(self, prompt: list[int], max_tokens: int | None = None) -> Sequence:
+        """Queue a sequence."""
+        number = len(self.stories) + 1
+        sequence = Sequence(number, list(prompt), max_tokens, order=number)
+        self.stories[number] = Story(sequence)
+        self.runner.open(number, SamplingParams(), prompt)
+        self.scheduler.add(sequence)
+        return sequence
+
+    def abort(self, sequence: Sequence) -> None:
+        """End a sequence between two steps."""
+        story = self.stories[sequence.id]
+        self.scheduler.finish(sequence)
+        if story.finish is None:
+            story.finish = "abort"
+            self.runner.release(sequence.id)
+        self.check()
+
+    def step(self) -> Batch:
+        """Schedule, run, update, check. Returns what was run (nothing when llama.cpp found no space)."""
+        decoding = [story.sequence for story in self.stories.values() if _is_decoding(story.sequence)]
+        batch = self.scheduler.schedule()
+        self._check_batch(batch, decoding)
+        if not batch:
+            return batch
+        try:
+            sampled = self.runner.run(batch)
+        except NoSpaceError:
+            self.num_no_space += 1
+            self.scheduler.no_space()
+            self.check()
+            return Batch()
+        self.num_steps += 1
+        for output in self.scheduler.update(batch, sampled, self.cost_us(batch)):
+            self._take(output)
+        self.check()
+        return batch
+
+    def run(self, max_steps: int = 10_000) -> int:
+        """Step until nothing is left to do; returns the number of steps."""
+        for number in range(max_steps):
+            if not self.step() and not self.busy:
+                return number
+        raise AssertionError(f"no end after {max_steps} steps: {[s.sequence for s in self.unfinished]}")
+
+    @property
+    def busy(self) -> bool:
+        """Is there anything left to do?"""
+        return bool(self.scheduler.num_running or self.scheduler.num_waiting)
+
+    @property
+    def unfinished(self) -> list[Story]:
+        """Sequences that did not end yet."""
+        return [story for story in self.stories.values() if story.finish is None]
+
+    def tokens_of(self, sequence: Sequence) -> list[int]:
+        """What a sequence generated."""
+        return self.stories[sequence.id].tokens
+
+    def _take(self, output: Output) -> None:
+        story = self.stories[output.sequence.id]
+        assert story.finish is None, f"{output.sequence} got a token after its end"
+        story.tokens.append(output.sampled.token)
+        story.finish = output.finish
+        story.first_step = story.first_step or self.num_steps
+        if output.finish is not None:
+            story.last_step = self.num_steps
+            self.runner.release(output.sequence.id)
+
+    def _check_batch(self, batch: Batch, decoding: list[Sequence]) -> None:
+        """Nobody is forgotten: who was decoding decodes on or was sent back, and work never rests while there is some."""
+        chunks = {chunk.sequence_id: chunk for chunk in batch.chunks}
+        assert bool(chunks) == self.busy
+        for sequence in decoding:
+            if _is_decoding(sequence):
+                assert len(chunks[sequence.id].tokens) == 1
+                assert chunks[sequence.id].samples
+        for number, chunk in chunks.items():
+            sequence = self.stories[number].sequence
+            end = chunk.start + len(chunk.tokens)
+            assert chunk.slot == sequence.slot
+            assert chunk.tokens == sequence.tokens[chunk.start : end]
+            assert chunk.samples == (end == len(sequence.tokens))
+
+    def check(self) -> None:
+        """What must hold between any two steps: the sequences' counters tell what is in their cells."""
+        self.scheduler.check_integrity()
+        for story in self.stories.values():
+            sequence = story.sequence
+            assert (sequence.status is SequenceStatus.FINISHED) == (story.finish is not None)
+            if sequence.slot is not None:
+                assert self.runner.contents(sequence.slot) == sequence.tokens[: sequence.num_computed]
+
+    def _check_account(self) -> None:
+        """Before a step computes, its operations done: every slot, cell and saved state is as the account says."""
+        cache, runner = self.cache, self.runner
+        running = {story.sequence.slot: story.sequence for story in self.stories.values()}
+        num_planned = 0
+        for slot, cells in zip(cache._slots, runner.slots, strict=True):
+            sequence = running.get(slot.index)
+            assert slot.busy == (sequence is not None)
+            assert runner.contents(slot.index) == slot.tokens[: slot.num_computed]
+            assert cache._cells.length(slot.index) == len(sequence.tokens if sequence else cells)
+            num_planned += cache._cells.length(slot.index) - len(cells)
+        assert cache._cells.num_used == runner.num_used + num_planned
+        kept = {key: [cell.token for cell in cells] for key, cells in runner.saved.items()}
+        assert kept == {key: snapshot.tokens for key, snapshot in cache._snapshots.items()}
+        assert sum(map(len, kept.values())) <= cache.host_tokens
+
+
+def _is_decoding(sequence: Sequence) -> bool:
+    return sequence.status is SequenceStatus.DECODE and sequence.slot is not None
