@@ -9,6 +9,7 @@ import datetime
 import html
 import json
 from collections.abc import Callable, Iterable
+from types import GeneratorType
 from typing import Any
 
 import jinja2.filters
@@ -39,8 +40,9 @@ def to_json(
 ) -> str:
     """Hugging Face's `tojson`: plain JSON, nothing escaped for HTML. The result is data."""
     check_width(len(indent) if isinstance(indent, str) else indent)
+    held = list(value) if isinstance(value, GeneratorType) else value
     text = json.dumps(
-        measured(value), ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+        measured(held), ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
     spend_chars(len(text))
     return text

@@ -37,7 +37,7 @@ _LOOP_NAMES = frozenset(
 _METHODS: tuple[tuple[type, frozenset[str]], ...] = (
     (str, _STR_METHODS),
     (dict, frozenset({"get", "items", "keys", "values"})),
-    (list, frozenset({"count", "index"})),
+    (list, frozenset({"count", "index", "pop"})),
     (tuple, frozenset({"count", "index"})),
     (LoopContext, _LOOP_NAMES),
 )
@@ -124,7 +124,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
     """One model's templates are compiled and run in one of these.
 
     What a template may call: FILTERS, GLOBALS, its own macros, and the few methods listed here. All other attributes
-    of all objects do not exist for it.
+    of all objects do not exist for it. Lists may grow and shrink, as Kimi's templates want it; nothing else changes.
     """
 
     code_generator_class = MarkingGenerator
@@ -162,6 +162,8 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
     def getattr(self, obj: Any, attribute: str) -> Any:
         if isinstance(obj, str):
             return self._method_of_str(obj, attribute)
+        if type(obj) is list and attribute == "append":
+            return functools.partial(_append, obj)
         if isinstance(obj, dict) and attribute in obj and attribute not in _METHODS[1][1]:
             return obj[attribute]
         return super().getattr(obj, attribute)
@@ -205,6 +207,11 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
 def _add(left: Any, right: Any) -> Any:
     total = left + right
     return measured(total) if isinstance(total, (list, tuple)) else _bounded(total)
+
+
+def _append(items: list[Any], item: Any) -> None:
+    items.append(item)
+    measured(items)
 
 
 def _multiply(left: Any, right: Any) -> Any:

@@ -13,6 +13,7 @@ from localllm.api import ChatRequest, Message, Notice
 from localllm.chat.compiled import ChatTemplate, Rendering, render_chat
 from localllm.chat.limits import RunawayTemplate
 from localllm.chat.messages import split_turns
+from localllm.chat.parsers import reasoning_format_in
 from localllm.chat.segments import Segment
 from localllm.chat.tokens import Encoder, SpecialToken, Tokenizer
 from localllm.errors import ContextLengthError, InvalidRequestError
@@ -28,6 +29,11 @@ __all__ = [
     "prepare",
     "render_chat",
 ]
+
+
+# How far a prompt that does not fit is counted: the figure is of use near the limit, and megabytes take seconds.
+_COUNTED_CONTEXTS = 4
+_COUNTED_TOKENS = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +57,11 @@ def prepare(template: ChatTemplate, tokenizer: Tokenizer, request: ChatRequest, 
     encoder = template.encoder_for(tokenizer)
     args = _arguments(template, request)
 
+    most = max(_COUNTED_CONTEXTS * num_ctx, _COUNTED_TOKENS)
+
     def attempt(messages: Sequence[Message]) -> tuple[Rendering, list[int]]:
         rendering = template.render(messages, request.tools, args=args)
-        return rendering, encoder.encode(rendering.segments)
+        return rendering, encoder.encode(rendering.segments, max_tokens=most)
 
     rendering, tokens = attempt(request.messages)
     notices = _notices(template, rendering)
@@ -61,15 +69,19 @@ def prepare(template: ChatTemplate, tokenizer: Tokenizer, request: ChatRequest, 
         num_prompt_tokens = len(tokens)
         fitting = _drop_oldest(request, num_ctx, attempt) if request.truncate == "oldest" else None
         if fitting is None:
+            more = "more than " if num_prompt_tokens > most else ""
             raise ContextLengthError(
-                f"the prompt has {num_prompt_tokens} tokens, the context {num_ctx}",
+                f"the prompt has {more}{num_prompt_tokens} tokens, the context {num_ctx}",
                 hint="shorten the conversation, load the model with a larger context, or ask for truncate=oldest",
                 num_prompt_tokens=num_prompt_tokens,
                 num_ctx=num_ctx,
             )
         rendering, tokens, num_dropped = fitting
         notices.append(_truncated(num_dropped, num_prompt_tokens, len(tokens), num_ctx))
-    return Prepared(tokens, notices, rendering.reasoning_format, rendering.starts_in_reasoning)
+    form = rendering.reasoning_format
+    if form == "none":
+        form = reasoning_format_in(encoder.special_texts).name
+    return Prepared(tokens, notices, form, rendering.starts_in_reasoning)
 
 
 def _arguments(template: ChatTemplate, request: ChatRequest) -> dict[str, Any]:

@@ -9,15 +9,16 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple, Protocol
 
+from localllm.chat.pieces import cut
 from localllm.chat.segments import Segment
 
-TokenKind = Literal["control", "user_defined"]
+TokenKind = Literal["control", "unknown", "user_defined"]
 
 
 class SpecialToken(NamedTuple):
     """A vocabulary entry that llama.cpp matches as a whole. `text` is llama_vocab_get_text's, decoded.
 
-    `kind`: "control" for LLAMA_TOKEN_ATTR_CONTROL and _UNKNOWN, "user_defined" for _USER_DEFINED.
+    `kind`: the attribute LLAMA_TOKEN_ATTR_CONTROL, _UNKNOWN or _USER_DEFINED, tested in this order.
     `lstrip`, `rstrip`: the attribute bits of that name (whitespace on that side of the token is dropped).
     """
 
@@ -67,57 +68,81 @@ class Encoder:
 
     def __init__(self, tokenizer: Tokenizer, template_source: str) -> None:
         self.tokenizer = tokenizer
-        control = [token for token in tokenizer.special_tokens if token.kind == "control" and token.text]
+        control = [token for token in tokenizer.special_tokens if token.kind != "user_defined" and token.text]
         guarded = [
             t for t in tokenizer.special_tokens if t.kind == "user_defined" and is_guarded(t.text, template_source)
         ]
+        self.special_texts = frozenset(token.text for token in [*guarded, *control])
         self._special = _Finder([*guarded, *control])
         self._guarded = _Finder(guarded)
+        self._text_of = {token.id: token.text for token in [*guarded, *control] if token.kind != "unknown"}
         # A SentencePiece vocabulary may put a space before every text it is given, also before the rest of a cut one.
         self._adds_space = tokenizer.tokenize("a") != tokenizer.tokenize("\na")[-1:]
         self._newline = tokenizer.tokenize("\n")
 
-    def encode(self, segments: Iterable[Segment]) -> list[int]:
+    def encode(self, segments: Iterable[Segment], *, add_bos: bool = True, max_tokens: int | None = None) -> list[int]:
         """The ids of a rendered prompt, with the vocabulary's BOS in front where it wants one and none is there.
 
         Control tokens, and user-defined ones that look like markup, arise from trusted text only, where they lie in it
-        wholly. All text between two of them is tokenized in one piece, across the borders of segments.
+        wholly. All text between two of them is tokenized together, across the borders of segments. With more than
+        `max_tokens` the rest is left out: text of that length is only counted to be refused.
         """
         text, spans = _flatten(segments)
         ids: list[int] = []
+        for piece in self._pieces(text, spans):
+            ids += [piece] if isinstance(piece, int) else self._tokenize(*piece)
+            if max_tokens is not None and len(ids) > max_tokens:
+                break
+        bos = self.tokenizer.bos
+        if add_bos and self.tokenizer.add_bos and bos is not None and ids[:1] != [bos]:
+            ids.insert(0, bos)
+        return ids
+
+    def _pieces(self, text: str, spans: list[tuple[int, int]]) -> Iterator[int | tuple[str, bool]]:
+        """Control tokens, and the text around them: pieces, each with whether it continues the one before."""
         position = 0
         strip = False
         for start, end, token in self._specials_in(text, spans):
-            ids += self._encode_gap(text[position:start], lstrip=strip, rstrip=token.lstrip)
-            ids.append(token.id)
+            yield from self._gap(text[position:start], lstrip=strip, rstrip=token.lstrip)
+            yield token.id
             position, strip = end, token.rstrip
-        ids += self._encode_gap(text[position:], lstrip=strip, rstrip=False)
-        bos = self.tokenizer.bos
-        if self.tokenizer.add_bos and bos is not None and ids[:1] != [bos]:
-            ids.insert(0, bos)
-        return ids
+        yield from self._gap(text[position:], lstrip=strip, rstrip=False)
 
     def _specials_in(self, text: str, spans: list[tuple[int, int]]) -> Iterator[tuple[int, int, SpecialToken]]:
         for start, end in spans:
             yield from self._special.find(text, start, end)
 
-    def _encode_gap(self, text: str, *, lstrip: bool, rstrip: bool) -> list[int]:
-        """Ids of text that holds no control token, whatever it looks like."""
+    def _gap(self, text: str, *, lstrip: bool, rstrip: bool) -> Iterator[tuple[str, bool]]:
+        """Text that holds no control token, whatever it looks like."""
         text = text.lstrip(_SPACES) if lstrip else text
         text = text.rstrip(_SPACES) if rstrip else text
-        ids: list[int] = []
         position = 0
         for start, _, _ in self._guarded.find(text, 0, len(text), overlapping=True):
             # llama.cpp matches user-defined tokens in any text: cut such a one apart behind its first character.
-            ids += self._tokenize(text[position : start + 1], is_rest=position > 0)
+            yield from self._bounded(text[position : start + 1], position > 0)
             position = start + 1
-        return ids + self._tokenize(text[position:], is_rest=position > 0)
+        yield from self._bounded(text[position:], position > 0)
 
-    def _tokenize(self, text: str, *, is_rest: bool) -> list[int]:
+    def _bounded(self, text: str, is_rest: bool) -> Iterator[tuple[str, bool]]:
+        for index, piece in enumerate(cut(text)):
+            yield piece, is_rest or index > 0
+
+    def _tokenize(self, text: str, is_rest: bool) -> list[int]:
+        """Ids of text without a guarded token in it; `is_rest`: more text stands right before it."""
         if not text:
             return []
-        if not (is_rest and self._adds_space):
-            return self.tokenizer.tokenize(text)
+        ids = self._tokenize_rest(text) if is_rest and self._adds_space else self.tokenizer.tokenize(text)
+        if self._text_of.keys().isdisjoint(ids):
+            return ids
+        # The merges of a SentencePiece vocabulary can end at a control token as at any other: spell that one out.
+        spelled: list[int] = []
+        for token in ids:
+            characters = self._text_of.get(token)
+            spelled += [token] if characters is None else [i for c in characters for i in self._tokenize_rest(c)]
+        return spelled
+
+    def _tokenize_rest(self, text: str) -> list[int]:
+        """Ids of text as it continues other text, so without a space put before it."""
         ids = self.tokenizer.tokenize("\n" + text)
         size = len(self._newline)
         return ids[size:] if ids[:size] == self._newline else self.tokenizer.tokenize(text)

@@ -21,7 +21,15 @@ from localllm.chat.parsers import (
 )
 from localllm.chat.parsers.tags import OutputParser, Piece, PlainParser, ReasoningFormat
 
-__all__ = ["FORMATS", "OutputParser", "Piece", "ReasoningFormat", "parser_for", "reasoning_format_of"]
+__all__ = [
+    "FORMATS",
+    "OutputParser",
+    "Piece",
+    "ReasoningFormat",
+    "parser_for",
+    "reasoning_format_in",
+    "reasoning_format_of",
+]
 
 NONE = ReasoningFormat("none", (), "", "", lambda _: PlainParser())
 # The first whose marks a template holds is its format, so the more particular ones stand first.
@@ -44,6 +52,11 @@ FORMATS: tuple[ReasoningFormat, ...] = (
 def reasoning_format_of(template_source: str) -> ReasoningFormat:
     """The format that a chat template is written for; "none" where it shows no reasoning."""
     return next(form for form in FORMATS if all(mark in template_source for mark in form.marks))
+
+
+def reasoning_format_in(vocabulary: frozenset[str]) -> ReasoningFormat:
+    """The format whose tags are special tokens of a vocabulary, for a template that does not mention them."""
+    return next((form for form in FORMATS if {form.start, form.end} <= vocabulary), NONE)
 
 
 def parser_for(reasoning_format: str, *, starts_in_reasoning: bool = False) -> OutputParser:

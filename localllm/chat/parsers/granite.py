@@ -13,4 +13,4 @@ def _parser(starts_in_reasoning: bool) -> OutputParser:
     return TagParser(START, END, starts_in_reasoning=starts_in_reasoning, special=(START, END, *DROPS), drops=DROPS)
 
 
-FORMAT = ReasoningFormat("granite", (START, "<response>"), START, END, _parser)
+FORMAT = ReasoningFormat("granite", ("<think></think>", "<response></response>"), START, END, _parser)
