@@ -1,0 +1,233 @@
+"""Measure the engine: prefill and decode at 1, 4, 8, 16 sequences, a shared prefix, and a late long prompt.
+
+    python scripts/bench_engine.py --model FILE.gguf [--rounds 3] [--llama-bench PATH] [--batched-bench PATH] [--json]
+
+Every figure is taken through the engine child and its pipe, as a client sees it. The same run measures
+llama-cpp-python's `Llama` (one request at a time, as it works) and, where their paths are given, llama.cpp's own
+`llama-bench` and `llama-batched-bench`, turn about; medians and ratios are printed. The two tools are built from
+llama-cpp-python's source distribution: `pip download --no-deps --no-binary :all: llama-cpp-python==0.3.36`, unpack, and in `vendor/llama.cpp`
+`cmake -B build -DGGML_NATIVE=ON && cmake --build build --target llama-bench llama-batched-bench`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from localllm import devices
+from localllm.api import CompletionRequest, Finished, SamplingParams, TextDelta
+from localllm.engine.frames import LoadSpec
+from localllm.engine.process import EngineProcess
+
+SEQUENCES = (1, 4, 8, 16)
+NUM_PROMPT = 64
+NUM_OUTPUT = 64
+GREEDY = SamplingParams(temperature=0, ignore_eos=True)
+FIRST_ID, LAST_ID = 1000, 40_000
+
+
+@asynccontextmanager
+async def engine(spec: LoadSpec) -> AsyncIterator[EngineProcess]:
+    """A loaded engine that has computed something once."""
+    process = EngineProcess(spec)
+    try:
+        async for _ in process.start():
+            pass
+        await run_one(process, tokens(32), 8)
+        yield process
+    finally:
+        await process.close()
+
+
+def tokens(count: int) -> tuple[int, ...]:
+    """Random token ids: no prefix in common with anything."""
+    return tuple(random.randrange(FIRST_ID, LAST_ID) for _ in range(count))
+
+
+async def run_one(process: EngineProcess, prompt: tuple[int, ...], num_output: int) -> tuple[list[float], Finished]:
+    """Arrival times of one request's tokens, and its end."""
+    sampling = msgspec.structs.replace(GREEDY, max_tokens=num_output, logprobs=0)
+    arrivals: list[float] = []
+    async for event in process.complete(CompletionRequest("bench", prompt, sampling)):
+        if isinstance(event, TextDelta):
+            arrivals.extend([time.perf_counter()] * len(event.logprobs))
+        elif isinstance(event, Finished):
+            return arrivals, event
+    raise AssertionError("a stream ends in Finished")
+
+
+async def decode_rate(process: EngineProcess, num: int) -> float:
+    """Tokens per second of `num` sequences together, while all of them decode."""
+    results = await asyncio.gather(*(run_one(process, tokens(NUM_PROMPT), NUM_OUTPUT) for _ in range(num)))
+    begin = max(arrivals[0] for arrivals, _ in results)
+    end = min(arrivals[-1] for arrivals, _ in results)
+    count = sum(begin < arrival <= end for arrivals, _ in results for arrival in arrivals)
+    return count / (end - begin)
+
+
+async def prefill_rate(process: EngineProcess, count: int) -> float:
+    """Prompt tokens per second of one request, alone."""
+    _, end = await run_one(process, tokens(count), 1)
+    return count / end.timings.prompt_s
+
+
+async def shared_prefix(process: EngineProcess) -> tuple[float, float]:
+    """Seconds to one first token after 700 + 20 tokens, and to the last of 8 first tokens that share the 700."""
+    begun = time.perf_counter()
+    alone, _ = await run_one(process, tokens(720), 1)
+    alone_s = alone[0] - begun
+    prefix = tokens(700)
+    begun = time.perf_counter()
+    results = await asyncio.gather(*(run_one(process, prefix + tokens(20), 8) for _ in range(8)))
+    return alone_s, max(arrivals[0] for arrivals, _ in results) - begun
+
+
+async def late_prompt(process: EngineProcess) -> tuple[float, float, float]:
+    """The longest gap in 3 streams when a 2,500-token prompt arrives; seconds to its first token, then and alone."""
+    begun = time.perf_counter()
+    alone, _ = await run_one(process, tokens(2500), 1)
+    alone_s = alone[0] - begun
+    streams = [asyncio.create_task(run_one(process, tokens(64), 400)) for _ in range(3)]
+    await asyncio.sleep(1.0)
+    begun = time.perf_counter()
+    late, _ = await run_one(process, tokens(2500), 4)
+    late_s = late[0] - begun
+    gaps = []
+    for arrivals, _ in await asyncio.gather(*streams):
+        after = [at for at in arrivals if at > begun - 0.5]
+        gaps.append(max(b - a for a, b in itertools.pairwise(after)))
+    return max(gaps), late_s, alone_s
+
+
+def measure_localllm(path: str, threads: int) -> dict[str, float]:
+    """One round of everything on our engine."""
+    spec = LoadSpec((path,), 1024, 16 * 1024, 16, 1024, threads, "streams", (), host_tokens=0)
+    long = msgspec.structs.replace(
+        spec, num_ctx=4096, num_cells=9 * 4096, num_slots=9, num_batch=512, host_tokens=20_000
+    )
+    figures: dict[str, float] = {}
+
+    async def main() -> None:
+        async with engine(spec) as process:
+            figures["prefill_512"] = await prefill_rate(process, 512)
+            for num in SEQUENCES:
+                figures[f"decode_{num}"] = await decode_rate(process, num)
+        async with engine(long) as process:
+            alone_s, last_s = await shared_prefix(process)
+            figures["shared_prefix_ratio"] = last_s / alone_s
+            stall_s, late_s, late_alone_s = await late_prompt(process)
+            figures["late_prompt_stall_s"] = stall_s
+            figures["late_prompt_first_token_s"] = late_s
+            figures["late_prompt_alone_s"] = late_alone_s
+
+    asyncio.run(main())
+    return figures
+
+
+def measure_llama(path: str, threads: int) -> dict[str, float]:
+    """llama-cpp-python's `Llama`: prefill of 512 and 64 tokens decoded, one request at a time."""
+    code = f"""
+import json, random, sys, time
+from llama_cpp import Llama
+model = Llama({path!r}, n_ctx=1024, n_threads={threads}, n_threads_batch={threads}, verbose=False)
+def run(num_prompt, num_output):
+    prompt = [random.randrange({FIRST_ID}, {LAST_ID}) for _ in range(num_prompt)]
+    model.reset()
+    begun, times = time.perf_counter(), []
+    for token in model.generate(prompt, temp=0.0):
+        times.append(time.perf_counter())
+        if len(times) == num_output:
+            return num_prompt / (times[0] - begun), (num_output - 1) / max(1e-9, times[-1] - times[0])
+run(32, 8)
+print(json.dumps({{"prefill_512": run(512, 1)[0], "decode_1": run({NUM_PROMPT}, {NUM_OUTPUT})[1]}}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True)
+    figures: dict[str, float] = json.loads(done.stdout)
+    # It runs one request at a time: several together take the sum of their times.
+    return figures | {f"decode_{num}": figures["decode_1"] for num in SEQUENCES}
+
+
+def measure_llama_bench(tool: str, path: str, threads: int) -> dict[str, float]:
+    """llama-bench: prefill of 512 and decode of 128, one sequence."""
+    command = [tool, "-m", path, "-t", str(threads), "-p", "512", "-n", "128", "-r", "1", "-o", "json"]
+    rows = json.loads(_run_tool(command))
+    return {("prefill_512" if row["n_prompt"] else "decode_1"): row["avg_ts"] for row in rows}
+
+
+def measure_batched_bench(tool: str, path: str, threads: int) -> dict[str, float]:
+    """llama-batched-bench: decode of several sequences of 64 + 64 tokens, a stream for each."""
+    counts = ",".join(map(str, SEQUENCES))
+    sizes = ["-npp", str(NUM_PROMPT), "-ntg", str(NUM_OUTPUT), "-npl", counts]
+    command = [tool, "-m", path, "-c", "16384", "-b", "2048", "-ub", "512", "-t", str(threads), *sizes]
+    command += ["--output-format", "jsonl"]
+    rows = [json.loads(line) for line in _run_tool(command).splitlines() if line.startswith("{")]
+    return {f"decode_{row['pl']}": row["speed_tg"] for row in rows}
+
+
+def _run_tool(command: list[str]) -> str:
+    folder = os.path.dirname(os.path.abspath(command[0]))
+    environ = os.environ | {"LD_LIBRARY_PATH": folder, "DYLD_LIBRARY_PATH": folder}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True, env=environ)
+    return done.stdout
+
+
+def main() -> None:
+    """Measure in turn, print medians and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="a GGUF file")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=devices.num_cores())
+    parser.add_argument("--llama-bench", help="path of llama.cpp's llama-bench")
+    parser.add_argument("--batched-bench", help="path of llama.cpp's llama-batched-bench")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    rounds: dict[str, list[dict[str, float]]] = {}
+    for _ in range(args.rounds):
+        rounds.setdefault("localllm", []).append(measure_localllm(args.model, args.threads))
+        rounds.setdefault("Llama", []).append(measure_llama(args.model, args.threads))
+        if args.llama_bench:
+            figures = measure_llama_bench(args.llama_bench, args.model, args.threads)
+            rounds.setdefault("llama-bench", []).append(figures)
+        if args.batched_bench:
+            figures = measure_batched_bench(args.batched_bench, args.model, args.threads)
+            rounds.setdefault("llama-batched-bench", []).append(figures)
+    medians = {side: _medians(figures) for side, figures in rounds.items()}
+    if args.json:
+        print(json.dumps(medians, indent=2))
+    else:
+        _print_table(medians, args)
+
+
+def _medians(rounds: list[dict[str, float]]) -> dict[str, float]:
+    return {name: statistics.median(figures[name] for figures in rounds) for name in rounds[0]}
+
+
+def _print_table(medians: dict[str, dict[str, float]], args: Any) -> None:
+    print(f"{platform.machine()}, {args.threads} threads, {os.path.basename(args.model)}, median of {args.rounds}\n")
+    peers = [side for side in medians if side != "localllm"]
+    print("| figure | localllm | " + " | ".join(f"{peer} | ratio" for peer in peers) + " |")
+    print("|---" * (2 + 2 * len(peers)) + "|")
+    for name, ours in medians["localllm"].items():
+        cells = []
+        for peer in peers:
+            theirs = medians[peer].get(name)
+            cells += ["", ""] if theirs is None else [f"{theirs:.1f}", f"{ours / theirs:.2f}"]
+        print(f"| {name} | {ours:.2f} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
