@@ -5,8 +5,9 @@
 Every figure is taken through the engine child and its pipe, as a client sees it. The same run measures
 llama-cpp-python's `Llama` (one request at a time, as it works) and, where their paths are given, llama.cpp's own
 `llama-bench` and `llama-batched-bench`, turn about; medians and ratios are printed. The two tools are built from
-llama-cpp-python's source distribution: `pip download --no-deps --no-binary :all: llama-cpp-python==0.3.36`, unpack, and in `vendor/llama.cpp`
-`cmake -B build -DGGML_NATIVE=ON && cmake --build build --target llama-bench llama-batched-bench`.
+llama-cpp-python's source distribution: `pip download --no-deps --no-binary :all: llama-cpp-python==0.3.36`, unpack it,
+and in `vendor/llama.cpp` run `cmake -B build -DGGML_NATIVE=ON` and
+`cmake --build build --target llama-bench llama-batched-bench`.
 """
 
 from __future__ import annotations
