@@ -18,10 +18,10 @@ OLLAMA_REGISTRY = "https://registry.ollama.ai"
 class PullSettings(msgspec.Struct, frozen=True):
     """What a pull may do and how patient it is.
 
-    `allow_hosts`: hosts that may be asked over http or at a private address. `connect_s` is short: an unreachable source
-    is given up for the next one. `stall_s`: no byte for so long ends a connection. `max_tries`: failures of a part of a
-    file with no progress between them; `backoff_s` doubles with each, up to `max_wait_s`. `mmproj`: fetch the vision
-    projector of a hub's repository beside the weights.
+    `allow_hosts`: hosts that may be asked over http or at a private address. `connect_s` is short: a source out of
+    reach is given up for the next one. `stall_s`: no byte for so long ends a connection. `max_tries`: failures of a
+    part of a file with no progress between them; `backoff_s` doubles with each, up to `max_wait_s`. `mmproj`: fetch
+    the vision projector of a hub's repository beside the weights.
     """
 
     offline: bool = False

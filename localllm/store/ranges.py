@@ -46,9 +46,9 @@ class State(msgspec.Struct, frozen=True):
     parts: tuple[tuple[int, int, int], ...]
 
 
-def plan(size_bytes: int, part_bytes: int, epoch: int = 0) -> list[Part]:
-    """Parts that cover a file of this size (at least one byte)."""
-    starts = range(0, size_bytes, part_bytes)
+def plan(start: int, size_bytes: int, part_bytes: int, epoch: int = 0) -> list[Part]:
+    """Parts that cover a file of this size from `start` on."""
+    starts = range(start, size_bytes, part_bytes)
     return [Part(at, at, min(at + part_bytes, size_bytes), epoch=epoch) for at in starts]
 
 

@@ -214,11 +214,11 @@ class Transfer:
                 self._begin_anew("the server sends other ranges than asked for", no_ranges=True)
             total = found[2]
             if part.end is None:
+                # This worker goes on with what it asked for, and got; the rest is for all.
                 self._learn(total)
-                self._parts = ranges.plan(total, self._part_bytes(total), self._epoch)
-                # The worker goes on with its own part, which is now known to be the first.
-                part.end, self._parts[0] = self._parts[0].end, part
-                self._pending = deque(self._parts[1:])
+                part.end = found[1] + 1
+                self._pending = deque(ranges.plan(part.end, total, self._part_bytes(total), self._epoch))
+                self._parts = [part, *self._pending]
             elif total != self._size or (validator and self._validator and validator != self._validator):
                 self._begin_anew("the file has changed at its source")
             self._validator = self._validator or validator

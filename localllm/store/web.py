@@ -250,14 +250,15 @@ class Web:
         with self._lock:
             client = self._clients.get((origin, proxy))
             if client is None:
-                if self._ssl is None:
-                    self._ssl = httpx.create_ssl_context()
+                verify: ssl.SSLContext | bool = False  # plain http has nothing to verify
+                if origin.scheme == "https":  # reading a few hundred certificates is not done for nothing
+                    verify = self._ssl = self._ssl or httpx.create_ssl_context()
                 timeout = httpx.Timeout(self._stall_s, connect=self._connect_s, pool=None)
                 try:
                     client = httpx.Client(
                         trust_env=False,
                         proxy=proxy,
-                        verify=self._ssl,
+                        verify=verify,
                         timeout=timeout,
                         headers={"User-Agent": "localllm"},
                         follow_redirects=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import ssl
 import sys
 import threading
 from collections import defaultdict, deque
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -74,6 +76,12 @@ class HubServer:
         with self._lock:
             self.seen.append(seen)
 
+    def use_tls(self, certificate: Path, key: Path) -> None:
+        """Speak https from now on."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+
     def start(self) -> None:
         """Serve in a thread."""
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -86,9 +94,11 @@ class HubServer:
 
 
 @contextmanager
-def running_hub() -> Iterator[HubServer]:
-    """A hub for the block."""
+def running_hub(*, tls: tuple[Path, Path] | None = None) -> Iterator[HubServer]:
+    """A hub for the block. `tls`: its certificate and key."""
     hub = HubServer()
+    if tls is not None:
+        hub.use_tls(*tls)
     hub.start()
     try:
         yield hub
@@ -170,6 +180,11 @@ def status(code: int, **headers: str) -> Answer:
     return lambda request: request.send(code, b"", {k.replace("_", "-"): v for k, v in headers.items()})
 
 
+def answer(code: int, body: bytes, headers: dict[str, str]) -> Answer:
+    """Anything at all."""
+    return lambda request: request.send(code, body, headers)
+
+
 def redirect(url: str, code: int = 302) -> Answer:
     """Point elsewhere."""
     return lambda request: request.send(code, b"", {"Location": url})
@@ -178,7 +193,7 @@ def redirect(url: str, code: int = 302) -> Answer:
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is what these tests are about; anything else is shown."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
+        if not isinstance(sys.exc_info()[1], ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)
 
 

