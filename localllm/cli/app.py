@@ -1,18 +1,19 @@
 """The command tree: which commands there are, in which order, and how a usage error is told.
 
-Imports typer, and of each command its signature only; what a command needs is imported when it runs.
+A command line that names its command pays for that one only: the modules of the others are not even imported. What a
+command needs beyond its signature is imported when it runs.
 """
 
 from __future__ import annotations
 
 import difflib
+import importlib
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from localllm.cli import adopt, bench, care, doctor, models, pull, run, search
 from localllm.cli.runtime import Runtime
 from localllm.errors import LocalLLMError, UsageError
 
@@ -20,13 +21,23 @@ if TYPE_CHECKING:
     from localllm.cli import BackendFactory
 
 PROG = "localllm"
-_COMMAND_GROUPS = (run, pull, models, adopt, care, search, doctor, bench)
+# Each module beside this one that has commands, in the order of the help.
+MODULES: dict[str, tuple[str, ...]] = {
+    "run": ("run",),
+    "pull": ("pull",),
+    "models": ("list", "ls", "show", "rm", "cp"),
+    "adopt": ("adopt",),
+    "care": ("verify", "prune"),
+    "search": ("search",),
+    "doctor": ("doctor",),
+    "bench": ("bench",),
+}
 # typer carries its own click since 0.20 and used the package before; this class is the one it raises in either.
 _ClickException: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 
-def build_app() -> typer.Typer:
-    """The whole command tree."""
+def build_app(command: str | None = None) -> typer.Typer:
+    """The command tree: all of it, or the part that has `command` where there is such a command."""
     app = typer.Typer(
         name=PROG,
         help="Run open language models on this machine.",
@@ -38,19 +49,20 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    for group in _COMMAND_GROUPS:
-        group.register(app)
+    needed = [module for module, names in MODULES.items() if command in names] or list(MODULES)
+    for module in needed:
+        importlib.import_module(f"localllm.cli.{module}").register(app)
     return app
 
 
-def build_command() -> Any:
-    """The tree as typer's click group, which has the names, options and help of every command."""
-    return typer.main.get_command(build_app())
+def build_command(command: str | None = None) -> Any:
+    """The tree as typer's click group, which has the names, options and help of its commands."""
+    return typer.main.get_command(build_app(command))
 
 
 def run_command(args: Sequence[str], backend_factory: BackendFactory | None) -> int:
     """Run one command line; returns its exit code or raises."""
-    result = build_command().main(
+    result = build_command(args[0] if args else None).main(
         args=list(args), prog_name=PROG, standalone_mode=False, obj=Runtime(backend_factory=backend_factory)
     )
     return result if isinstance(result, int) else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from itertools import chain, cycle, islice
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -52,6 +51,8 @@ def bench(
     the last. With --json an object: model, load_s, runs (each: num_streams, num_prompt_tokens, num_output_tokens,
     prefill_s, prefill_tokens_per_s, decode_s, decode_tokens_per_s).
     """
+    import asyncio
+
     from localllm.cli.output import Output
 
     runtime = runtime_of(ctx)
@@ -136,6 +137,8 @@ class _Meter:
 
     async def measure(self, count: int, num_prompt: int, num_output: int) -> _Measured:
         """Run `count` requests of so many tokens and wait for all of them."""
+        import asyncio
+
         prompts = [self._prompt(num_prompt) for _ in range(count)]
         started = time.perf_counter()
         tasks = [asyncio.create_task(self._one(prompt, num_output)) for prompt in prompts]
