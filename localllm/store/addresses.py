@@ -89,14 +89,16 @@ def check_hop(origin: Origin, home: Origin, allowed: frozenset[str]) -> bool:
 
 
 def addresses(origin: Origin, *, trusted: bool, resolver: Resolver = resolve) -> list[str]:
-    """Addresses of a host that may be connected to. Raises DownloadError when all are private, OSError when unknown."""
+    """Up to two addresses of a host that may be connected to, of IPv4 and IPv6 where it has both.
+
+    Raises DownloadError when all are private, OSError when the host is unknown.
+    """
     found = resolver(origin.host, origin.port)
-    if trusted:
-        return found
-    public = [address for address in found if is_public(address)]
-    if found and not public:
+    good = found if trusted else [address for address in found if is_public(address)]
+    if found and not good:
         raise _private(origin.host, found[0])
-    return public
+    other = [address for address in good[1:] if (":" in address) != (":" in good[0])]
+    return [*good[:1], *(other or good[1:])[:1]]
 
 
 def _private(host: str, address: str) -> DownloadError:

@@ -18,10 +18,10 @@ OLLAMA_REGISTRY = "https://registry.ollama.ai"
 class PullSettings(msgspec.Struct, frozen=True):
     """What a pull may do and how patient it is.
 
-    `allow_hosts`: hosts that may be asked over http or at a private address. `connect_s` is short: a source out of
-    reach is given up for the next one. `stall_s`: no byte for so long ends a connection. `max_tries`: failures of a
-    part of a file with no progress between them; `backoff_s` doubles with each, up to `max_wait_s`. `mmproj`: fetch
-    the vision projector of a hub's repository beside the weights.
+    `allow_hosts`: hosts that may be asked over http or at a private address. `connect_s` (for each of two addresses)
+    is short: a source out of reach is given up for the next one. `stall_s`: no byte for so long ends a connection.
+    `max_tries`: failures of a part of a file with no progress between them; `backoff_s` doubles with each, up to
+    `max_wait_s`. `mmproj`: fetch the vision projector of a hub's repository beside the weights.
     """
 
     offline: bool = False
@@ -32,7 +32,7 @@ class PullSettings(msgspec.Struct, frozen=True):
     ollama_registry: str = OLLAMA_REGISTRY
     connections: int = 4
     part_bytes: int = 64 << 20
-    connect_s: float = 5.0
+    connect_s: float = 4.0
     stall_s: float = 30.0
     max_tries: int = 6
     backoff_s: float = 0.5

@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 MAX_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
-_MAX_ADDRESSES = 3
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})\Z")
 _NUMBER = re.compile(r"[0-9]{1,18}\Z")
 
@@ -156,7 +155,7 @@ class Web:
                 if response.status_code not in _REDIRECTS or not location:
                     yield Reply(response, url)
                     return
-            url = urljoin(url, location)
+            url = _join(url, location)
         raise DownloadError(f"{start.host} redirects more than {MAX_REDIRECTS} times")
 
     def get_json(
@@ -199,20 +198,20 @@ class Web:
     def _send(self, url: str, origin: Origin, headers: dict[str, str], *, trusted: bool) -> Iterator[httpx.Response]:
         import httpx
 
-        proxy = _proxy_for(origin)
-        client = self._client(origin, proxy)
-        requests = []
-        if proxy is not None:
-            requests.append(client.build_request("GET", url, headers=headers))
-        else:
-            target = httpx.URL(url)
-            headers = {**headers, "Host": target.netloc.decode("ascii")}
-            for address in self._look_up(origin, trusted=trusted):
-                # The name still decides certificate and Host; the address is the one that was checked.
-                extensions = {"sni_hostname": origin.host}
-                pinned = target.copy_with(host=address)
-                requests.append(client.build_request("GET", pinned, headers=headers, extensions=extensions))
         with _link_errors(origin.host):
+            proxy = _proxy_for(origin)
+            client = self._client(origin, proxy)
+            target = httpx.URL(url)
+            requests = []
+            if proxy is not None:
+                requests.append(client.build_request("GET", target, headers=headers))
+            else:
+                headers = {**headers, "Host": target.netloc.decode("ascii")}
+                for address in self._look_up(origin, trusted=trusted):
+                    # The name still decides certificate and Host; the address is the one that was checked.
+                    pinned = target.copy_with(host=address)
+                    extensions = {"sni_hostname": origin.host}
+                    requests.append(client.build_request("GET", pinned, headers=headers, extensions=extensions))
             response = self._first_answer(client, requests, origin)
         try:
             yield response
@@ -237,7 +236,7 @@ class Web:
         known = self._addresses.get(origin)
         if known is None:
             try:
-                known = addresses(origin, trusted=trusted, resolver=self._resolver)[:_MAX_ADDRESSES]
+                known = addresses(origin, trusted=trusted, resolver=self._resolver)
             except OSError as exc:
                 raise LinkError(f"{origin.host} cannot be found: {exc.strerror or exc}", connecting=True) from exc
             self._addresses[origin] = known
@@ -268,6 +267,13 @@ class Web:
                     raise ConfigError(f"the proxy {_bare(proxy)} cannot be used: {exc}", hint=hint) from exc
                 self._clients[origin, proxy] = client
             return client
+
+
+def _join(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as exc:
+        raise DownloadError(f"{origin_of(url).host} redirects to {location[:200]!r}, which is no address") from exc
 
 
 def _proxy_for(origin: Origin) -> str | None:

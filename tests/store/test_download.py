@@ -29,7 +29,7 @@ from localllm.errors import (
     ModelNotFoundError,
 )
 from localllm.store import ranges
-from localllm.store.addresses import is_public
+from localllm.store.addresses import addresses, is_public, origin_of
 from localllm.store.download import download
 from localllm.store.pull_settings import PullSettings
 from localllm.store.sources.remote import RemoteFile
@@ -469,6 +469,8 @@ def test_redirects_without_end(hub: HubServer, web: Web, path: Path) -> None:
 @pytest.mark.parametrize(
     "target",
     [
+        "http://[::1",
+        "https://h:x/",
         "file:///etc/passwd",
         "ftp://h/x",
         "http://192.168.1.1/x",
@@ -481,7 +483,7 @@ def test_redirects_to_where_nothing_is_fetched_from(hub: HubServer, web: Web, pa
     hub.answers[NAME] = redirect(target)
     with pytest.raises(DownloadError):
         download(remote(hub), path, web, FAST)
-    assert len(hub.seen) == 1
+    assert len(hub.seen) == (4 if target in ("http://[::1", "https://h:x/") else 1)  # no address: a broken answer
 
 
 @pytest.mark.parametrize(
@@ -567,6 +569,20 @@ def test_a_certificate_is_checked_against_the_name_not_the_address(
 )
 def test_which_addresses_are_public(address: str, public: bool) -> None:
     assert is_public(address) is public
+
+
+@pytest.mark.parametrize(
+    ("found", "tried"),
+    [
+        (["8.8.8.8", "8.8.4.4", "2606:4700::1"], ["8.8.8.8", "2606:4700::1"]),
+        (["8.8.8.8", "8.8.4.4", "1.1.1.1"], ["8.8.8.8", "8.8.4.4"]),
+        (["10.0.0.1", "8.8.8.8"], ["8.8.8.8"]),
+        (["2606:4700::1"], ["2606:4700::1"]),
+        ([], []),
+    ],
+)
+def test_two_addresses_are_tried_at_most(found: list[str], tried: list[str]) -> None:
+    assert addresses(origin_of("https://h.example/x"), trusted=False, resolver=lambda *_: found) == tried
 
 
 def test_an_unknown_host_fails_at_once(path: Path, hub: HubServer) -> None:
