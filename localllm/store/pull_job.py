@@ -16,6 +16,7 @@ import msgspec
 
 from localllm.api import Progress, SamplingParams
 from localllm.errors import (
+    AccessDeniedError,
     DigestMismatchError,
     DownloadError,
     GGUFError,
@@ -277,7 +278,9 @@ class PullJob:
         if all(isinstance(exc, OfflineError) for _, exc in tried):
             hint = "without --offline it is downloaded"
             return OfflineError(f"{self._key} is not on this machine", hint=hint, tried=lines)
-        hints = [exc.hint for _, exc in tried if exc.hint]
+        # What the user can do at a source that answered comes before a guess about the network.
+        errors = sorted((exc for _, exc in tried), key=lambda exc: not isinstance(exc, AccessDeniedError))
+        hints = [exc.hint for exc in errors if exc.hint]
         message = f"no source delivered {self._key}:\n  " + "\n  ".join(lines)
         return DownloadError(message, hint=hints[0] if hints else "is this machine online?", tried=lines)
 

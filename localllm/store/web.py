@@ -176,7 +176,7 @@ class Web:
                     return reply, None
                 return reply, msgspec.json.decode(reply.read(max_bytes))
         except LinkError as exc:
-            raise DownloadError(str(exc)) from exc
+            raise DownloadError(str(exc), hint="is this machine online?" if exc.connecting else None) from exc
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             hint = "a proxy or login page may stand in between"
             raise DownloadError(f"{origin_of(url).host} answers with no JSON", hint=hint) from exc
