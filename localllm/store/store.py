@@ -99,6 +99,8 @@ class ModelStore:
         for path in self._manifest_files():
             try:
                 manifest = self._read_manifest(path)
+            except FileNotFoundError:
+                continue  # removed since the directory was read
             except (OSError, LocalLLMError) as exc:
                 log.warning("model file %s is skipped: %s", path.name, exc)
                 continue
@@ -122,6 +124,10 @@ class ModelStore:
                     raise _bad_blob(manifest, blob, state, path)
                 found.append(path)
         return found
+
+    def blob_path(self, digest: str) -> Path:
+        """Where the bytes of a blob are: in the store, or in another program's where it was adopted by reference."""
+        return self._blobs.path(check_digest(digest))
 
     def state(self, blob: Blob) -> State:
         """How a blob looks without reading it: "ok", "changed" since it was verified, "corrupt" or "missing"."""
@@ -367,6 +373,8 @@ class ModelStore:
         for path in self._manifest_files():
             manifest = self._try_read(path)
             if manifest is None:
+                if not path.exists():
+                    continue
                 log.warning("model file %s does not read; no blob is removed until it is gone", path.name)
                 return needed | set(self._blobs.digests())
             needed.update(blob.digest for blob in manifest.blobs)

@@ -21,7 +21,7 @@ def add_model(store: ModelStore, name: str, source: Path) -> Manifest:
     with store.partial(name) as part:
         shutil.copyfile(source, part.path)
         blob = store.ingest(part.path, digest=None, filename=source.name)
-    manifest = describe(name, "test", [blob], [store.root / "blobs" / blob.digest.replace(":", "-")])
+    manifest = describe(name, "test", [blob], [store.blob_path(blob.digest)])
     store.add(manifest)
     return manifest
 
