@@ -29,25 +29,32 @@ def main(argv: Sequence[str] | None = None, *, backend_factory: BackendFactory |
 
     `backend_factory` makes the Backend that answers, in place of the Service of this process.
     """
-    args = list(sys.argv[1:] if argv is None else argv)
-    if backend_factory is None and args[:1] and args[0] in _STARTS_AN_ENGINE and not {"--help", "-h"} & set(args):
-        _prestart_engine()
-    from localllm.cli.output import discard_stdout, prepare_streams
-
-    prepare_streams()
     try:
-        try:
-            code = _run(args, backend_factory)
-            sys.stdout.flush()
-        except Exception as exc:
-            if _reader_has_gone(exc):
-                raise
-            code = _report(exc)
+        return _run(list(sys.argv[1:] if argv is None else argv), backend_factory)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except OSError:
+        from localllm.cli.output import discard_stdout
+
         discard_stdout()
         return EXIT_FAILED
+
+
+def _run(args: list[str], backend_factory: BackendFactory | None) -> int:
+    """Run the command and report its failure; what is left to the caller is Ctrl-C and a reader that has gone."""
+    if backend_factory is None and args[:1] and args[0] in _STARTS_AN_ENGINE and not {"--help", "-h"} & set(args):
+        _prestart_engine()
+    from localllm.cli.app import run_command
+    from localllm.cli.output import prepare_streams
+
+    prepare_streams()
+    try:
+        code = run_command(args, backend_factory)
+        sys.stdout.flush()
+    except Exception as exc:
+        if _reader_has_gone(exc):
+            raise
+        return _report(exc)
     return code
 
 
@@ -59,17 +66,13 @@ def _reader_has_gone(exc: Exception) -> bool:
 
 
 def _prestart_engine() -> None:
+    """Let the engine child import its libraries while this process imports its own; without it all works, but later."""
     try:
         from localllm.engine.children import prestart
-    except ImportError:
+
+        prestart()
+    except (ImportError, OSError):
         return
-    prestart()
-
-
-def _run(args: list[str], backend_factory: BackendFactory | None) -> int:
-    from localllm.cli.app import run_command
-
-    return run_command(args, backend_factory)
 
 
 def _report(exc: Exception) -> int:

@@ -166,8 +166,16 @@ async def _show(repl: Repl, _rest: str) -> None:
     facts = [("model", repl.talk.model)]
     for source in (found, await loaded_as(repl.backend, repl.talk.model)):
         names = source.__struct_fields__ if source is not None else ()
-        facts += [(n, str(v)) for n in names if n not in {"name"} and (v := getattr(source, n)) not in (None, (), {})]
-    repl.output.lines(pairs(facts))
+        facts += [(n, _fact(v)) for n in names if n != "name" and (v := getattr(source, n)) not in (None, (), {})]
+    repl.output.lines(pairs(list(dict(facts).items())))
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 async def _model(repl: Repl, rest: str) -> None:
