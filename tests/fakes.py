@@ -1,4 +1,4 @@
-"""Stand-ins for what tests cannot afford: a Runner that keeps llama.cpp's rules about its memory, and a step loop on it.
+"""Stand-ins for what tests cannot afford: a Runner that keeps llama.cpp's rules about its memory, a step loop on it.
 
 `FakeRunner` computes nothing, but it knows which token lies in which cell, so that a prefix taken from the wrong place,
 a position computed twice or a cell too many fails at once. `Simulation` drives a Scheduler on it and checks after every
@@ -69,7 +69,7 @@ class FakeRunner:
 
     # --- the Runner protocol --------------------------------------------------------------------------------------
 
-    def open(self, sequence_id: int, params: SamplingParams, prompt: list[int]) -> None:
+    def open(self, sequence_id: int, params: SamplingParams, prompt: list[int]) -> None:  # noqa: ARG002
         """Prepare to sample for a sequence."""
         assert sequence_id not in self.opened
         self.opened[sequence_id] = list(prompt)
@@ -210,7 +210,7 @@ class Simulation:
         target_us: int = 150_000,
         end_one_in: int = 0,
         num_hidden: int = 0,
-        cost_us: Callable[[Batch], int] = lambda batch: 1000,
+        cost_us: Callable[[Batch], int] = lambda _: 1000,
     ) -> None:
         self.cache = KVCache(num_slots, num_cells, layout, can_trim=can_trim, host_tokens=host_tokens)
         self.scheduler = Scheduler(self.cache, StepCost(num_batch, target_us), num_ctx=num_ctx, num_batch=num_batch)
@@ -228,6 +228,7 @@ class Simulation:
         self.stories: dict[int, Story] = {}
         self.num_steps = 0
         self.num_no_space = 0
+        self.unfit: list[Sequence] = []
 
     def add(self, prompt: list[int], max_tokens: int | None = None) -> Sequence:
         """Queue a sequence."""
@@ -258,7 +259,10 @@ class Simulation:
             sampled = self.runner.run(batch)
         except NoSpaceError:
             self.num_no_space += 1
-            self.scheduler.no_space()
+            unfit = self.scheduler.no_space()
+            if unfit is not None:
+                self.unfit.append(unfit)
+                self.abort(unfit)
             self.check()
             return Batch()
         self.num_steps += 1
@@ -299,7 +303,7 @@ class Simulation:
             self.runner.release(output.sequence.id)
 
     def _check_batch(self, batch: Batch, decoding: list[Sequence]) -> None:
-        """Nobody is forgotten: who was decoding decodes on or was sent back, and work never rests while there is some."""
+        """Nobody is forgotten: who was decoding decodes on or was sent back, and no step is idle while work is left."""
         chunks = {chunk.sequence_id: chunk for chunk in batch.chunks}
         assert bool(chunks) == self.busy
         for sequence in decoding:
@@ -335,8 +339,8 @@ class Simulation:
             num_planned += cache._cells.length(slot.index) - len(cells)
         assert cache._cells.num_used == runner.num_used + num_planned
         kept = {key: [cell.token for cell in cells] for key, cells in runner.saved.items()}
-        assert kept == {key: snapshot.tokens for key, snapshot in cache._snapshots.items()}
-        assert sum(map(len, kept.values())) <= cache.host_tokens
+        assert kept == {key: snapshot.tokens for key, snapshot in cache._snapshots._kept.items()}
+        assert sum(map(len, kept.values())) <= cache._snapshots.max_tokens
 
 
 def _is_decoding(sequence: Sequence) -> bool:

@@ -14,9 +14,10 @@ import enum
 from dataclasses import dataclass
 from typing import Literal
 
-from localllm.engine.batch import Copy, Drop, Op, Restore, Save, Trim
+from localllm.engine.batch import Copy, Op, Restore, Save, Trim
 from localllm.engine.cells import CellLedger
 from localllm.engine.prefix_tree import PrefixTree
+from localllm.engine.snapshots import Snapshot, Snapshots
 
 Layout = Literal["streams", "unified"]
 
@@ -45,31 +46,18 @@ class Slot:
     last_used: int = 0
 
 
-@dataclass(eq=False, slots=True)
-class Snapshot:
-    """A prefix whose state lies in host memory."""
-
-    key: int
-    tokens: list[int]
-    last_used: int
-
-    @property
-    def num_computed(self) -> int:
-        """All of it."""
-        return len(self.tokens)
-
-
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A slot for a sequence, of whose tokens the first `num_cached` are there once `ops` ran."""
+    """A slot for a sequence, of whose tokens the first `num_cached` are there already."""
 
     slot: int
     num_cached: int
-    ops: list[Op]
 
 
 class KVCache:
     """Slots, their cells and the prefixes they hold.
+
+    Methods that take `ops` append what has to be carried out, in order, for the account to be true.
 
     `can_trim` is False for recurrent and hybrid models, whose state cannot be cut: there a prefix is reused only whole.
     `host_tokens` bounds the tokens kept as snapshots (0: none).
@@ -88,21 +76,16 @@ class KVCache:
         self.num_slots = num_slots
         self.num_cells = num_cells
         self.can_trim = can_trim
-        self.host_tokens = host_tokens
         self.max_length = num_cells if layout == "unified" else num_cells // num_slots
         self._slots = [Slot(i, []) for i in range(num_slots)]
         self._cells = CellLedger(num_slots)
-        self._tree: PrefixTree[Slot | Snapshot] = PrefixTree()
-        self._snapshots: dict[int, Snapshot] = {}
-        self._num_host_tokens = 0
-        self._drops: list[Op] = []
-        self._deferred: list[Op] = []
-        self._next_key = 0
+        self._tree: PrefixTree[Slot] = PrefixTree()
+        self._snapshots = Snapshots(host_tokens, can_trim=can_trim)
         self._tick = 0
 
     # --- a sequence comes, grows and goes -------------------------------------------------------------------------
 
-    def place(self, tokens: list[int]) -> Placement | Wait:
+    def place(self, tokens: list[int], ops: list[Op]) -> Placement | Wait:
         """Find a slot and cells for a sequence, reusing the longest prefix anyone has.
 
         In the unified pool every busy slot keeps some room to grow: who is let in should not be sent out at once.
@@ -111,21 +94,24 @@ class KVCache:
         source, num_cached, num_coming = self._longest_prefix(tokens)
         if num_coming - num_cached >= MIN_MOVE:
             return Wait.PREFIX
-        ops: list[Op] = []
         target = self._choose_slot(source, num_cached)
         if target is None:
             return Wait.ROOM
+        if target is not source and num_cached < MIN_MOVE:
+            source, num_cached = None, 0
         num_new = len(tokens) - (num_cached if isinstance(source, Slot) else 0)
         num_new += GROWTH * sum(slot.busy for slot in self._slots)
         self._clear(target, num_cached if target is source else 0, ops)
         if not self._make_room(num_new, {source, target}, ops):
             if not isinstance(source, Slot) or source.busy or target is source:
-                return self._not_now(ops)
+                self._snapshots.move_drops(ops)
+                return Wait.ROOM
             # Keeping the source whole takes too many cells: let it become the target.
             target = source
             self._clear(target, num_cached, ops)
             if not self._make_room(num_new, {source}, ops):
-                return self._not_now(ops)
+                self._snapshots.move_drops(ops)
+                return Wait.ROOM
         if target is not source:
             self._fill(target, source, num_cached, ops)
         target.busy = True
@@ -136,18 +122,22 @@ class KVCache:
             source.last_used = self._tick
         self._cells.append(target.index, len(tokens) - num_cached)
         self._tree.insert(tokens, target)
-        return Placement(target.index, num_cached, self._with_drops(ops))
+        # Only now: the state that was restored may be among those that had to go.
+        self._snapshots.move_drops(ops)
+        return Placement(target.index, num_cached)
 
     def reserve(self, slot: int, num_tokens: int, ops: list[Op]) -> bool:
         """Make sure that a busy slot has cells for `num_tokens` in all. False: there are none."""
         missing = num_tokens - self._cells.length(slot)
         if missing <= 0:
             return True
-        if num_tokens > self.max_length or not self._make_room(missing, {self._slots[slot]}, ops):
+        if num_tokens > self.max_length:
             return False
-        self._cells.append(slot, missing)
-        ops.extend(self._with_drops([]))
-        return True
+        fits = self._make_room(missing, {self._slots[slot]}, ops)
+        self._snapshots.move_drops(ops)
+        if fits:
+            self._cells.append(slot, missing)
+        return fits
 
     def computed(self, slot: int, num_computed: int) -> None:
         """Record how many tokens of a busy slot are in its cells."""
@@ -165,9 +155,9 @@ class KVCache:
             # Cells that were planned and never filled: only the account knows of them.
             self._cells.trim(slot, len(tokens))
         self._tree.insert(tokens, held)
-        if self.layout == "unified" and (self.host_tokens or not tokens):
+        if self.layout == "unified" and self._snapshots.max_tokens:
             self._evict(held, ops)
-        ops.extend(self._with_drops([]))
+        self._snapshots.move_drops(ops)
 
     def relocate(self, slot: int, target: int, ops: list[Op]) -> None:
         """Move a busy slot's content to a slot that is not busy."""
@@ -186,7 +176,15 @@ class KVCache:
         held.tokens, held.num_computed, held.busy = [], 0, False
         self._tree.insert(other.tokens, other)
         self._tree.remove(held)
-        ops.extend(self._with_drops([]))
+        self._snapshots.move_drops(ops)
+
+    def clear_idle(self, ops: list[Op]) -> bool:
+        """Empty all idle slots. False: there was nothing in them."""
+        idle = [slot for slot in self._slots if not slot.busy and slot.tokens]
+        for slot in idle:
+            self._evict(slot, ops)
+        self._snapshots.move_drops(ops)
+        return bool(idle)
 
     # --- what is there --------------------------------------------------------------------------------------------
 
@@ -195,16 +193,13 @@ class KVCache:
         """Cells of the unified pool that nothing uses."""
         return self.num_cells - self._cells.num_used
 
-    def free_slots_below(self, slot: int) -> list[int]:
-        """Slots under `slot` that are not busy."""
-        return [held.index for held in self._slots[:slot] if not held.busy]
-
     def _longest_prefix(self, tokens: list[int]) -> tuple[Slot | Snapshot | None, int, int]:
         """The best source, the tokens it can give now, and the most that a busy slot will have computed.
 
-        At least one token is always left to compute: its logits are wanted.
+        At least one token is always left to compute: its logits are wanted. Of equal slots an idle one is best: nothing
+        to copy. Host memory has to give more than a slot, for it is copied and, in the unified pool, shares no cells.
         """
-        best: Slot | Snapshot | None = None
+        best: Slot | None = None
         num_cached = num_coming = 0
         limit = len(tokens) - 1
         for matching, holders in self._tree.match(tokens):
@@ -214,21 +209,15 @@ class KVCache:
             for holder in holders:
                 usable = min(depth, holder.num_computed)
                 if not self.can_trim and usable < holder.num_computed:
-                    usable = 0
-                if usable > num_cached or (usable == num_cached > 0 and self._rank(holder) > self._rank(best)):
+                    continue
+                if usable > num_cached or (best is not None and usable == num_cached and best.busy > holder.busy):
                     best, num_cached = holder, usable
-                if isinstance(holder, Slot) and holder.busy and self.can_trim:
+                if holder.busy and self.can_trim:
                     num_coming = max(num_coming, depth)
-        if best is not None and num_cached < MIN_MOVE and not (isinstance(best, Slot) and not best.busy):
-            return None, 0, num_coming
+        snapshot, num_saved = self._snapshots.longest(tokens[:limit])
+        if num_saved - num_cached >= MIN_MOVE:
+            return snapshot, num_saved, num_coming
         return best, num_cached, num_coming
-
-    @staticmethod
-    def _rank(holder: Slot | Snapshot | None) -> int:
-        """Of equal sources take an idle slot (no copy), then a busy one, then host memory."""
-        if isinstance(holder, Slot):
-            return 1 if holder.busy else 2
-        return 0
 
     def _choose_slot(self, source: Slot | Snapshot | None, num_cached: int) -> Slot | None:
         idle = [slot for slot in self._slots if not slot.busy]
@@ -253,21 +242,6 @@ class KVCache:
                 return False
             self._evict(min(idle, key=lambda slot: slot.last_used), ops)
         return True
-
-    def _not_now(self, ops: list[Op]) -> Wait:
-        """Give up placing; what was moved out of the way on the way here still has to be carried out."""
-        self._deferred.extend(ops)
-        return Wait.ROOM
-
-    def _with_drops(self, ops: list[Op]) -> list[Op]:
-        """`ops` and, after them, the drops they caused: a state may be restored by the step that forgets it."""
-        drops, self._drops = self._drops, []
-        return [*ops, *drops]
-
-    def take_deferred(self, ops: list[Op]) -> None:
-        """Hand over what placements that came to nothing moved."""
-        deferred, self._deferred = self._deferred, []
-        ops.extend(self._with_drops(deferred))
 
     def _evict(self, slot: Slot, ops: list[Op]) -> None:
         self._clear(slot, 0, ops)
@@ -298,38 +272,19 @@ class KVCache:
         else:
             self._cells.append(target.index, num_cached)
 
-    # --- snapshots ------------------------------------------------------------------------------------------------
-
     def _save(self, slot: Slot, ops: list[Op]) -> None:
         """Keep what a slot holds in host memory, unless it is short or held elsewhere too."""
-        if slot.num_computed < MIN_MOVE or slot.num_computed > self.host_tokens:
+        if slot.num_computed < MIN_MOVE or any(self._serves_for(other, slot) for other in self._tree.others(slot)):
             return
-        if any(other.num_computed >= slot.num_computed for other in self._tree.others(slot)):
-            return
-        key, self._next_key = self._next_key, self._next_key + 1
-        snapshot = Snapshot(key, slot.tokens[: slot.num_computed], slot.last_used)
-        ops.append(Save(slot.index, key))
-        self._snapshots[key] = snapshot
-        self._num_host_tokens += len(snapshot.tokens)
-        self._tree.insert(snapshot.tokens, snapshot)
-        self._drop_covered(snapshot)
-        while self._num_host_tokens > self.host_tokens:
-            self._drop(min(self._snapshots.values(), key=lambda kept: kept.last_used))
+        key = self._snapshots.keep(slot.tokens[: slot.num_computed], slot.last_used)
+        if key is not None:
+            ops.append(Save(slot.index, key))
 
-    def _drop_covered(self, newest: Snapshot) -> None:
-        """Forget snapshots that are prefixes of the newest: whatever they serve, it serves."""
-        if not self.can_trim:
-            return
-        for depth, holders in list(self._tree.match(newest.tokens)):
-            for holder in holders:
-                if isinstance(holder, Snapshot) and holder is not newest and len(holder.tokens) == depth:
-                    self._drop(holder)
-
-    def _drop(self, snapshot: Snapshot) -> None:
-        self._drops.append(Drop(snapshot.key))
-        del self._snapshots[snapshot.key]
-        self._num_host_tokens -= len(snapshot.tokens)
-        self._tree.remove(snapshot)
+    def _serves_for(self, other: Slot, slot: Slot) -> bool:
+        """Is all that `slot` holds in `other` too, and to be had from there?"""
+        if self.can_trim:
+            return other.num_computed >= slot.num_computed
+        return not other.busy and other.num_computed == slot.num_computed
 
     # --- self-check -----------------------------------------------------------------------------------------------
 
@@ -342,5 +297,4 @@ class KVCache:
             assert self._cells.length(slot.index) <= self.max_length
             assert (slot in self._tree) == bool(slot.tokens), slot
             assert slot.busy or self._cells.length(slot.index) == len(slot.tokens)
-        assert sum(len(kept.tokens) for kept in self._snapshots.values()) == self._num_host_tokens
-        assert self._num_host_tokens <= self.host_tokens
+        self._snapshots.check_integrity()

@@ -9,14 +9,16 @@ H = TypeVar("H", bound=Hashable)
 
 
 class _Node(Generic[H]):
-    __slots__ = ("children", "depth", "holders", "parent", "tokens")
+    __slots__ = ("children", "depth", "ends", "holders", "parent", "tokens")
 
     def __init__(self, parent: _Node[H] | None, tokens: list[int], depth: int) -> None:
         self.parent = parent
         self.tokens = tokens
         self.depth = depth  # tokens from the root to the end of this node
         self.children: dict[int, _Node[H]] = {}
-        self.holders: dict[H, None] = {}  # a set that keeps its order, so that every run decides alike
+        # Sets that keep their order, so that every run decides alike: who passes through, and whose tokens end here.
+        self.holders: dict[H, None] = {}
+        self.ends: dict[H, None] = {}
 
 
 class PrefixTree(Generic[H]):
@@ -48,45 +50,66 @@ class PrefixTree(Generic[H]):
                 at += common
             child.holders[holder] = None
             node = child
+        node.ends[holder] = None
         self._leaves[holder] = node
 
     def remove(self, holder: H) -> None:
         """Forget `holder`; unknown ones are ignored."""
         node = self._leaves.pop(holder, None)
+        if node is not None:
+            del node.ends[holder]
         while node is not None and node.parent is not None:
             parent = node.parent
             del node.holders[holder]
             if not node.holders:
                 del parent.children[node.tokens[0]]
-            elif len(node.children) == 1:
+            elif len(node.children) == 1 and not node.ends:
                 self._merge(node)
             node = parent
 
     def match(self, tokens: list[int]) -> Iterator[tuple[int, list[H]]]:
         """Yield (number of matching leading tokens, holders), deepest first.
 
-        A holder is yielded at its own deepest match, once.
+        A holder is yielded at its own deepest match, once. Takes time for every holder it yields.
         """
-        path: list[tuple[int, _Node[H]]] = []
-        node, at = self._root, 0
-        while at < len(tokens) and (child := node.children.get(tokens[at])) is not None:
-            common = _common(child.tokens, tokens, at)
-            at += common
-            path.append((at, child))
-            if common < len(child.tokens):
-                break
-            node = child
         below: dict[H, None] = {}
-        for depth, node in reversed(path):
+        for depth, node in reversed(self._path(tokens)):
             fresh = [holder for holder in node.holders if holder not in below]
             if fresh:
                 yield depth, fresh
                 below = node.holders
 
+    def longest(self, tokens: list[int]) -> tuple[int, H | None]:
+        """The most leading tokens that anyone holds, and who came last of those that hold them."""
+        path = self._path(tokens)
+        if not path:
+            return 0, None
+        depth, node = path[-1]
+        return depth, next(reversed(node.holders))
+
+    def prefixes(self, tokens: list[int]) -> Iterator[tuple[int, H]]:
+        """Yield (number of tokens, holder) of those who hold a prefix of `tokens` and nothing else, longest first."""
+        for depth, node in reversed(self._path(tokens)):
+            if depth == node.depth:
+                for holder in node.ends:
+                    yield depth, holder
+
     def others(self, holder: H) -> list[H]:
         """Who else holds everything that `holder` holds."""
         leaf = self._leaves.get(holder)
         return [] if leaf is None else [other for other in leaf.holders if other != holder]
+
+    def _path(self, tokens: list[int]) -> list[tuple[int, _Node[H]]]:
+        """The nodes that `tokens` runs through, each with the number of tokens that match up to there."""
+        path: list[tuple[int, _Node[H]]] = []
+        node, at = self._root, 0
+        while at < len(tokens) and (child := node.children.get(tokens[at])) is not None:
+            at += _common(child.tokens, tokens, at)
+            path.append((at, child))
+            if at < child.depth:
+                break
+            node = child
+        return path
 
     def _split(self, node: _Node[H], at: int) -> _Node[H]:
         """Cut `node` after `at` of its tokens; return the new upper part."""
@@ -100,23 +123,28 @@ class PrefixTree(Generic[H]):
         return upper
 
     def _merge(self, node: _Node[H]) -> None:
-        """Join `node` with its only child when the same holders pass through both."""
+        """Join `node`, where nobody ends, with its only child."""
         (child,) = node.children.values()
-        if len(child.holders) != len(node.holders):
-            return
         node.tokens = node.tokens + child.tokens
         node.depth = child.depth
         node.children = child.children
+        node.ends = child.ends
         for grandchild in node.children.values():
             grandchild.parent = node
-        for holder in child.holders:
-            if self._leaves.get(holder) is child:
-                self._leaves[holder] = node
+        for holder in node.ends:
+            self._leaves[holder] = node
 
 
 def _common(edge: list[int], tokens: list[int], at: int) -> int:
     """How many tokens of `edge` agree with `tokens` from `at`."""
-    end = min(len(edge), len(tokens) - at)
-    if edge[:end] == tokens[at : at + end]:
-        return end
-    return next(i for i in range(end) if edge[i] != tokens[at + i])
+    low, high = 0, min(len(edge), len(tokens) - at)
+    if edge[:high] == tokens[at : at + high]:
+        return high
+    # They differ somewhere in low..high: comparing slices finds it faster than a loop over tokens.
+    while high - low > 1:
+        middle = (low + high) // 2
+        if edge[low:middle] == tokens[at + low : at + middle]:
+            low = middle
+        else:
+            high = middle
+    return low

@@ -29,10 +29,11 @@ class Output:
 class Scheduler:
     """Turns waiting and running sequences into batches, and tokens into outputs.
 
-    `num_ctx` bounds the tokens of one sequence, `num_batch` the tokens of one step.
+    `num_ctx` bounds the tokens of one sequence, `num_batch` the tokens of one step (at least one for each slot).
     """
 
     def __init__(self, cache: KVCache, cost: StepCost, *, num_ctx: int, num_batch: int) -> None:
+        assert num_batch >= cache.num_slots
         self._cache = cache
         self._cost = cost
         self._num_ctx = min(num_ctx, cache.max_length)
@@ -40,6 +41,7 @@ class Scheduler:
         self._waiting: deque[Sequence] = deque()
         self._running: dict[int, Sequence] = {}
         self._ops: list[Op] = []
+        self._max_running = cache.num_slots
 
     @property
     def num_ctx(self) -> int:
@@ -59,16 +61,21 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         """Queue a new sequence. Its prompt must leave room for one token: callers check before."""
         assert 0 < sequence.num_prompt < self._num_ctx
+        assert sequence.max_tokens is None or sequence.max_tokens > 0
         self._waiting.append(sequence)
 
     def finish(self, sequence: Sequence) -> None:
-        """End a sequence at any time; what it computed stays as a cached prefix."""
+        """End a sequence, waiting or running; what it computed stays as a cached prefix.
+
+        Not between `schedule` and `update`: the batch under way still writes to its slot.
+        """
         if sequence.status is SequenceStatus.FINISHED:
             return
         if sequence.slot is None:
             self._waiting.remove(sequence)
         else:
             self._release(sequence)
+            self._max_running = self._cache.num_slots
         sequence.status = SequenceStatus.FINISHED
 
     def schedule(self) -> Batch:
@@ -92,13 +99,11 @@ class Scheduler:
         num_prompt = num_decoding = 0
         for chunk in batch.chunks:
             token = next(results) if chunk.samples else None
-            sequence = self._running.get(chunk.sequence_id)
+            sequence = self._running[chunk.sequence_id]
             if len(chunk.tokens) == 1 and chunk.samples:
                 num_decoding += 1
             else:
                 num_prompt += len(chunk.tokens)
-            if sequence is None:
-                continue
             sequence.num_computed = chunk.start + len(chunk.tokens)
             assert sequence.slot is not None
             self._cache.computed(sequence.slot, sequence.num_computed)
@@ -107,10 +112,21 @@ class Scheduler:
         self._cost.observe(num_prompt, num_decoding, step_us)
         return outputs
 
-    def no_space(self) -> None:
-        """llama.cpp found no cells for the last batch, against our account: make the youngest wait."""
-        if self._running:
-            self._preempt(max(self._running.values(), key=lambda running: running.order))
+    def no_space(self) -> Sequence | None:
+        """Make do with fewer cells: llama.cpp found none for the last batch, against our account.
+
+        Idle prefixes go; then the youngest waits until another sequence ends. Returns the sequence that has all the
+        cells to itself and still does not fit: the caller ends that one.
+        """
+        if self._cache.clear_idle(self._ops):
+            return None
+        youngest = max(self._running.values(), key=lambda running: running.order)
+        if len(self._running) == 1:
+            return youngest
+        self._preempt(youngest)
+        self._cache.clear_idle(self._ops)
+        self._max_running = len(self._running)
+        return None
 
     def check_integrity(self) -> None:
         """Assert what must hold between any two steps."""
@@ -148,22 +164,20 @@ class Scheduler:
     def _admit(self) -> None:
         """Give slots to waiting sequences, oldest first; one that waits for a coming prefix lets others pass."""
         held_back: list[Sequence] = []
-        while self._waiting and len(self._running) < self._cache.num_slots:
+        while self._waiting and len(self._running) < self._max_running:
             sequence = self._waiting.popleft()
-            placement = self._cache.place(sequence.tokens)
+            placement = self._cache.place(sequence.tokens, self._ops)
             if not isinstance(placement, Placement):
                 held_back.append(sequence)
                 if placement is Wait.ROOM:
                     break
                 continue
-            self._ops.extend(placement.ops)
             sequence.slot = placement.slot
             sequence.num_computed = placement.num_cached
             if sequence.num_preemptions == 0:
                 sequence.num_cached = placement.num_cached
             sequence.status = SequenceStatus.PREFILL
             self._running[sequence.id] = sequence
-        self._cache.take_deferred(self._ops)
         self._waiting.extendleft(reversed(held_back))
 
     def _reserve_token(self, sequence: Sequence) -> bool:
@@ -185,12 +199,12 @@ class Scheduler:
         """With a stream per slot, llama.cpp batches neighbours only: move the last busy slot into a gap."""
         if self._cache.layout != "streams" or not self._running:
             return
-        last = max(self._running.values(), key=lambda running: running.slot or 0)
-        assert last.slot is not None
-        gaps = self._cache.free_slots_below(last.slot)
-        if gaps and len(self._running) > 1:
-            self._cache.relocate(last.slot, gaps[0], self._ops)
-            last.slot = gaps[0]
+        by_slot = {running.slot: running for running in self._running.values() if running.slot is not None}
+        first, last = min(by_slot), max(by_slot)
+        if last - first + 1 > len(by_slot):
+            gap = next(slot for slot in range(first, last) if slot not in by_slot)
+            self._cache.relocate(last, gap, self._ops)
+            by_slot[last].slot = gap
 
     def _prompt_chunks(self, num_decoding: int) -> list[Chunk]:
         budget = min(self._cost.budget(num_decoding), self._num_batch - num_decoding)
