@@ -304,11 +304,12 @@ def _found(path: Path, filename: str, role: str) -> FoundFile | None:
     """The file behind `path` when it is one and starts like a GGUF."""
     try:
         real = path.resolve(strict=True)
+        f"{path}{real}".encode()  # a name that is no UTF-8 fits no manifest
         with real.open("rb") as file:
             if not real.is_file() or file.read(4) != b"GGUF":
                 return None
             size = os.fstat(file.fileno()).st_size
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, UnicodeEncodeError):
         return None
     stem = real.name.removeprefix("sha256-")
     digest = f"sha256:{stem}" if _HEX64.match(stem) else None

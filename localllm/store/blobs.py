@@ -162,13 +162,17 @@ class BlobFiles:
                 if not _same_look(before, os.stat(path, follow_symlinks=False)):
                     raise OSError(None, "the file changed while it was being read", str(path))
                 if kind == "reference":
+                    if not _is_text(path):
+                        hint = "rename it, or copy it into a directory with a plain name"
+                        raise StoreError(f"the path {str(path)!r} is no UTF-8, so it cannot be recorded", hint=hint)
                     self._write_record(_record_of(before, found, kind, str(path)))
                     with contextlib.suppress(FileNotFoundError):
                         (self.blobs_dir / digest_stem(found)).unlink()
                 else:
                     if kind == "reflink":
+                        temp.chmod(0o600)
                         sync_file(temp)
-                    self._publish(temp, found, kind, str(path))
+                    self._publish(temp, found, kind, str(path) if _is_text(path) else None)
             finally:
                 temp.unlink(missing_ok=True)
         return found, before.st_size
@@ -235,6 +239,14 @@ class _Tee:
         n: int = self._read(buffer)
         self._write(memoryview(buffer)[:n])
         return n
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _link(source: Path, target: Path) -> BlobKind:

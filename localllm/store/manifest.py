@@ -102,7 +102,11 @@ def encode_manifest(manifest: Manifest) -> bytes:
     """The bytes of a manifest file."""
     checked = msgspec.structs.replace(manifest, schema=SCHEMA)
     body: dict[str, Any] = {"schema": SCHEMA, **msgspec.to_builtins(checked)}
-    return msgspec.json.format(msgspec.json.encode(body), indent=2) + b"\n"
+    try:
+        return msgspec.json.format(msgspec.json.encode(body), indent=2) + b"\n"
+    except UnicodeEncodeError as exc:
+        hint = "rename the file it came from"
+        raise StoreError(f"a name in the manifest of {manifest.name!a} is no UTF-8", hint=hint) from exc
 
 
 def decode_manifest(data: bytes, what: str) -> Manifest:

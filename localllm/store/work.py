@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from localllm.errors import DigestMismatchError, DiskFullError
-from localllm.store.files import disk_full, private_dir
+from localllm.store.files import disk_full, os_errors, private_dir
 from localllm.store.locks import HeldLock, locked, locks_work, pid_alive, try_lock
 
 _PARTIAL = re.compile(r"(p-[0-9a-f]{32})(?:\.(\d+)\.[0-9a-f]+)?\Z")
@@ -58,11 +58,13 @@ class Workspace:
     def staging(self) -> Iterator[Path]:
         """A private directory for the block, on the store's file system; removed at its end."""
         name = f"s-{os.getpid()}-{os.urandom(8).hex()}"
-        held = try_lock(private_dir(self.locks_dir) / f"{name}.lock")
-        assert held is not None, "a random name was taken"
         path = self.work_dir / name
+        with os_errors("write the model store", self.work_dir):
+            held = try_lock(private_dir(self.locks_dir) / f"{name}.lock")
+        assert held is not None, "a random name was taken"
         try:
-            path.mkdir(mode=0o700)
+            with os_errors("write the model store", self.work_dir):
+                path.mkdir(mode=0o700)
             with disk_full(path, 0):
                 yield path
         finally:
@@ -76,8 +78,10 @@ class Workspace:
         What is there at the end rests for the next caller, unless the disk was full or the bytes were wrong.
         """
         rest = self.work_dir / f"p-{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
-        with locked(private_dir(self.locks_dir) / f"{rest.name}.lock", on_wait=on_wait):
-            mine = self._claim(rest)
+        with contextlib.ExitStack() as stack:
+            with os_errors("write the model store", self.work_dir):
+                stack.enter_context(locked(private_dir(self.locks_dir) / f"{rest.name}.lock", on_wait=on_wait))
+                mine = self._claim(rest)
             keep = True
             try:
                 with disk_full(mine, 0):

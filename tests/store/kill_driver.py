@@ -5,6 +5,7 @@ Run as a script, apart from pytest, because it forks. Prints one JSON line; a br
 
     python tests/store/kill_driver.py WORKDIR random COUNT SEED [URL]
     python tests/store/kill_driver.py WORKDIR every STRIDE SEED [URL]
+    python tests/store/kill_driver.py WORKDIR full STRIDE SEED [URL]    (the disk is full at that operation, no kill)
 
 WORKDIR holds `sources/*.gguf`. URL serves one more file, for the action `pull`.
 """
@@ -12,6 +13,7 @@ WORKDIR holds `sources/*.gguf`. URL serves one more file, for the action `pull`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -38,6 +40,7 @@ from localllm.store.manifest import Blob, digest_stem
 from localllm.store.store import ModelStore
 
 Action = Callable[[str, Path], None]
+Doom = Callable[["World", str, int], None]
 NAMES = ("m0", "m1", "m2")
 
 
@@ -262,8 +265,8 @@ def _kill_later(child: Killable, after_s: float) -> None:
     child.kill()
 
 
-def kill_everywhere(world: World, stride: int) -> dict[str, object]:
-    """For each action a kill before its 1st, (1+stride)th, ... file operation, until it runs to its end."""
+def kill_everywhere(world: World, stride: int, doom: Doom) -> dict[str, object]:
+    """For each action `doom` at its 1st, (1+stride)th, ... file operation, until it runs to its end."""
     kills: Counter[str] = Counter()
     for action in dict.fromkeys(action.__name__ for action in world.actions()):
         at = 1 + world.random.randrange(stride)
@@ -272,7 +275,7 @@ def kill_everywhere(world: World, stride: int) -> dict[str, object]:
             world.add_copied("m1", world.sources[1])
             pid = os.fork()
             if pid == 0:
-                in_child(lambda action=action, at=at: _die_at(world, action, at))  # type: ignore[misc]
+                in_child(lambda action=action, at=at: doom(world, action, at))  # type: ignore[misc]
             killed = wait_killed(pid)
             world.check(prune=at % 2 == 0)
             if not killed:
@@ -283,21 +286,46 @@ def kill_everywhere(world: World, stride: int) -> dict[str, object]:
 
 
 def _die_at(world: World, action: str, at: int) -> None:
+    _at_operation(world, at, lambda: os.kill(os.getpid(), signal.SIGKILL), lambda _event: True)
+    getattr(world, action)("m1", world.sources[2])
+
+
+def _full_at(world: World, action: str, at: int) -> None:
+    """The disk is full at one operation: only an error for a person may come out. Killed where it was reached."""
+    reached = False
+
+    def refuse() -> None:
+        nonlocal reached
+        reached = True
+        raise OSError(errno.ENOSPC, "No space left on device", str(world.store.root))
+
+    _at_operation(world, at, refuse, {"open", "os.mkdir", "os.rename", "os.link"}.__contains__)
+    with contextlib.suppress(LocalLLMError):
+        getattr(world, action)("m1", world.sources[2])
+    left = [path.name for path in (world.store.root / "work").iterdir() if not path.name.startswith("p-")]
+    assert left == [], f"not given back: {left}"
+    if reached:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+_READING = ("os.listdir", "os.scandir", "glob.glob")
+
+
+def _at_operation(world: World, at: int, act: Callable[[], None], counts: Callable[[str], bool]) -> None:
     left, store = at, str(world.store.root)
 
     def count(event: str, args: tuple[object, ...]) -> None:
         """Python tells of each operation before it is done."""
         nonlocal left
-        if not args or not str(args[0]).startswith(store) or event in ("os.listdir", "os.scandir", "glob.glob"):
+        if not args or not str(args[0]).startswith(store) or event in _READING or not counts(event):
             return
         if event == "open" and not (isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)):
             return
         left -= 1
         if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            act()
 
     sys.addaudithook(count)
-    getattr(world, action)("m1", world.sources[2])
 
 
 @contextlib.contextmanager
@@ -328,7 +356,10 @@ def main(workdir: str, mode: str, count: str, seed: str, url: str | None = None)
         print("ready", flush=True)
         world.loop()
     with warnings_fail():
-        report = (kill_at_random if mode == "random" else kill_everywhere)(world, int(count))
+        if mode == "random":
+            report = kill_at_random(world, int(count))
+        else:
+            report = kill_everywhere(world, int(count), _full_at if mode == "full" else _die_at)
     print(json.dumps(report))
 
 

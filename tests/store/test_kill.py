@@ -64,6 +64,17 @@ def test_killed_before_every_eleventh_file_operation(workdir: Path, url: str | N
     assert report["adopt_linked"] >= 2
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork to fail at a chosen operation")
+def test_full_at_every_eleventh_file_operation(workdir: Path, url: str | None) -> None:
+    assert drive(workdir, "full", 11, 6, url)["add"] >= 2
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork to fail at a chosen operation")
+def test_full_at_every_file_operation(workdir: Path, url: str | None) -> None:
+    assert drive(workdir, "full", 1, 7, url)["kills"] >= 150
+
+
 @pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork to die at a chosen operation")
 def test_killed_before_every_file_operation(workdir: Path, url: str | None) -> None:

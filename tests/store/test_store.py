@@ -555,3 +555,14 @@ def test_a_strange_file_in_the_store_harms_nothing(store: ModelStore, tmp_path: 
     assert [m.name for m in store.list()] == ["m"]
     assert utc_now() >= store.get("m").created
     assert (store.root / "blobs" / "notes.txt").exists()
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names there are text")
+def test_a_file_name_that_is_no_text_is_refused(store: ModelStore, tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.gguf"))
+    shutil.copyfile(tiny(tmp_path), odd)
+    blob = store.ingest(odd, digest=None, link=True)
+    manifest = add_model(store, "m", tiny(tmp_path))
+    with pytest.raises(StoreError, match="UTF-8"):
+        store.add(msgspec.structs.replace(manifest, name="n", blobs=(blob,)))
+    assert [m.name for m in store.list()] == ["m"]
