@@ -168,13 +168,17 @@ class Service:
             return self.store.get(canonical)
 
     def _pull(self, name: ModelName, report: Report, stop: threading.Event, *, update: bool = False) -> Manifest:
-        from localllm.store.pull import pull
-        from localllm.store.pull_settings import pull_settings
+        from localllm.store.pull import PullSettings, pull
 
+        settings = PullSettings.from_environment(
+            offline=self.settings.offline,
+            hf_endpoint=self.settings.hf_endpoint,
+            connections=self.settings.num_connections,
+        )
         return pull(
             name,
             self.store,
-            settings=pull_settings(self.settings),
+            settings=settings,
             catalog=self.catalog,
             on_progress=report,
             cancelled=stop,
