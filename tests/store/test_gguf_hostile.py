@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from localllm.errors import GGUFError
-from localllm.store.gguf import gguf_summary, read_gguf
+from localllm.store.gguf import gguf_summary, read_gguf, read_gguf_from
 from tests.store.tiny_gguf import write_tiny_gguf
 
 U64_MAX = 2**64 - 1
@@ -140,29 +140,37 @@ def test_the_builder_itself_makes_sound_files(tmp_path: Path) -> None:
     assert read_gguf(path).tensors == ()
 
 
+class InMemory:
+    """A ByteSource over bytes."""
+
+    name = "memory"
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.size = len(data)
+
+    def read_at(self, offset: int, n: int) -> bytes:
+        return self.data[offset : offset + n]
+
+
 def test_truncation_at_every_byte_of_the_header_is_refused(tmp_path: Path) -> None:
     whole = write_tiny_gguf(tmp_path / "whole.gguf")
     data = whole.read_bytes()
     end = read_gguf(whole).data_offset + read_gguf(whole).tensors[-1].offset + read_gguf(whole).tensors[-1].size_bytes
-    path = tmp_path / "cut.gguf"
     for length in range(end):
-        path.write_bytes(data[:length])
         with pytest.raises(GGUFError):
-            read_gguf(path)
-    path.write_bytes(data[:end])
-    assert read_gguf(path).num_params == 256
+            read_gguf_from(InMemory(data[:length]))
+    assert read_gguf_from(InMemory(data[:end])).num_params == 256
 
 
 def test_every_byte_flipped_is_read_or_refused(tmp_path: Path) -> None:
     whole = write_tiny_gguf(tmp_path / "whole.gguf")
     data, end = bytearray(whole.read_bytes()), read_gguf(whole).data_offset
-    path = tmp_path / "flip.gguf"
     for position in range(end):
         for bit in (0, 7):
             data[position] ^= 1 << bit
-            path.write_bytes(data)
             with contextlib.suppress(GGUFError):
-                read_gguf(path)
+                read_gguf_from(InMemory(bytes(data)))
             data[position] ^= 1 << bit
 
 
