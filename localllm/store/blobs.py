@@ -22,7 +22,7 @@ from typing import Literal
 
 import msgspec
 
-from localllm.errors import StoreError
+from localllm.errors import CorruptModelError, StoreError
 from localllm.store.files import (
     check_free,
     create_private,
@@ -227,6 +227,18 @@ class BlobFiles:
 
     def _temp(self) -> Path:
         return self.work_dir / f"t-{os.getpid()}-{os.urandom(8).hex()}"
+
+
+def bad_blob(name: str, blob: Blob, state: State, path: Path) -> CorruptModelError:
+    """The error for a blob of the model `name` that is not "ok", with what mends it."""
+    what = {
+        "missing": f"{path} is not there",
+        "corrupt": f"{path} does not hold the bytes of {blob.digest}",
+        "changed": f"{path} was changed since it was verified",
+        "ok": f"{path} went away",
+    }[state]
+    hint = f"`localllm verify {name}` reads it in full" if state == "changed" else f"`localllm pull {name}` mends it"
+    return CorruptModelError(f"{name}: {what}", hint=hint, name=name, blob=blob.digest, path=str(path))
 
 
 class _Tee:

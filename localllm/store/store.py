@@ -19,7 +19,7 @@ import msgspec
 
 from localllm.api import Progress
 from localllm.errors import CorruptModelError, LocalLLMError, ModelInUseError, ModelNotFoundError, StoreError
-from localllm.store.blobs import BlobFiles, State
+from localllm.store.blobs import BlobFiles, State, bad_blob
 from localllm.store.files import check_free, hash_file, open_regular, os_errors, private_dir, sync_dir, write_atomic
 from localllm.store.leases import Leases
 from localllm.store.locks import locked
@@ -121,7 +121,7 @@ class ModelStore:
                 state = self.state(blob)
                 path = self._blobs.path(blob.digest)
                 if state != "ok":
-                    raise _bad_blob(manifest, blob, state, path)
+                    raise bad_blob(manifest.name, blob, state, path)
                 found.append(path)
         return found
 
@@ -211,7 +211,7 @@ class ModelStore:
         with self._locked(), os_errors(f"write the manifest of {manifest.name}", self.root):
             for blob in manifest.blobs:
                 if not self._blobs.has(blob.digest, blob.size_bytes):
-                    raise _bad_blob(manifest, blob, self._blobs.state(blob), self._blobs.path(blob.digest))
+                    raise bad_blob(manifest.name, blob, self._blobs.state(blob), self._blobs.path(blob.digest))
             path = self._manifest_path(manifest.name)
             before = self._try_read(path)
             write_atomic(path, encode_manifest(manifest), self._work.work_dir)
@@ -383,20 +383,3 @@ class ModelStore:
     def _orphans(self, min_age_s: float) -> _Digests:
         needed, now = self._needed(), time.time()
         return [d for d, written in self._blobs.digests().items() if d not in needed and now - written >= min_age_s]
-
-
-def _bad_blob(manifest: Manifest, blob: Blob, state: State, path: Path) -> CorruptModelError:
-    what = {
-        "missing": f"{path} is not there",
-        "corrupt": f"{path} does not hold the bytes of {blob.digest}",
-        "changed": f"{path} was changed since it was verified",
-        "ok": f"{path} went away",
-    }[state]
-    hint = (
-        f"`localllm verify {manifest.name}` reads it in full"
-        if state == "changed"
-        else f"`localllm pull {manifest.name}` mends it"
-    )
-    return CorruptModelError(
-        f"{manifest.name}: {what}", hint=hint, name=manifest.name, blob=blob.digest, path=str(path)
-    )
