@@ -18,7 +18,7 @@ from localllm.chat.limits import (
     LimitExceeded,
     run_limited,
 )
-from localllm.chat.messages import merge_system, message_variables, reasoning_names, tool_variables
+from localllm.chat.messages import copied, merge_system, message_variables, reasoning_names, tool_variables
 from localllm.chat.parsers import ReasoningFormat, reasoning_format_of
 from localllm.chat.segments import Segment, join_pieces, to_segments, trusted
 from localllm.chat.tokens import Encoder, Tokenizer
@@ -101,7 +101,11 @@ class ChatTemplate:
 
     def _compile(self, source: str) -> _Variant:
         if len(source) > MAX_SOURCE_CHARS:
-            raise TemplateError(f"the model's chat template has {len(source)} characters", cause="limit")
+            raise TemplateError(
+                f"the model's chat template has {len(source)} characters",
+                hint=f"the largest in use have a tenth of the {MAX_SOURCE_CHARS} that are read",
+                cause="limit",
+            )
         compiled = _translated(lambda: self._environment.from_string(source), None)
         return _Variant(compiled, source, self._tokens)
 
@@ -150,16 +154,15 @@ class _Variant:
         as_parts: bool | None = None,
     ) -> str:
         parts = self._expects_parts() if as_parts is None else as_parts
-        variables = {
-            **(args or {}),
-            **self._tokens,
-            "messages": [message_variables(message, self._reasoning_names, as_parts=parts) for message in messages],
-            "tools": [tool_variables(tool) for tool in tools] or None,
-            "documents": None,
-            "add_generation_prompt": add_generation_prompt,
-        }
-
         def work() -> str:
+            variables = {
+                **copied(dict(args or {})),
+                **self._tokens,
+                "messages": [message_variables(message, self._reasoning_names, as_parts=parts) for message in messages],
+                "tools": [tool_variables(tool) for tool in tools] or None,
+                "documents": None,
+                "add_generation_prompt": add_generation_prompt,
+            }
             pieces = Buffer()
             pieces.extend(self._compiled.root_render_func(self._compiled.new_context(variables)))
             return join_pieces(pieces)
@@ -224,6 +227,8 @@ def _translated(work: Callable[[], T], compiled: jinja2.Template | None) -> T:
     """What `work` returns within the limits; whatever it raises as a TemplateError."""
     try:
         return run_limited(work)
+    except InvalidRequestError:
+        raise
     except (DeadlineExceeded, Exception) as exc:
         _fail(exc, compiled)
 
@@ -240,7 +245,7 @@ def _fail(exc: BaseException, compiled: jinja2.Template | None) -> NoReturn:
     elif isinstance(exc, (LimitExceeded, MemoryError)):
         message, cause = f"the chat template builds {exc or 'too much'}", "limit"
     elif isinstance(exc, RecursionError):
-        message, cause = "the chat template calls itself without end", "limit"
+        message, cause = "the chat template, or a value given to it, nests without end", "limit"
     elif isinstance(exc, RefusedByTemplate):
         message, cause = f"the chat template refuses these messages: {exc}", "refused"
         hint = "change the order or the kind of the messages"

@@ -58,8 +58,15 @@ def message_variables(message: Message, reasoning_names: Sequence[str], *, as_pa
 
 def tool_variables(tool: ToolSpec) -> dict[str, Any]:
     """One tool as a template sees it."""
-    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    function = {"name": tool.name, "description": tool.description, "parameters": copied(tool.parameters)}
     return {"type": "function", "function": function}
+
+
+def copied(value: Any) -> Any:
+    """A JSON value with lists and objects of its own: templates may change what they are given."""
+    if isinstance(value, dict):
+        return {key: copied(part) for key, part in value.items()}
+    return [copied(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def reasoning_names(source: str) -> list[str]:

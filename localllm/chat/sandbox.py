@@ -180,7 +180,15 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
             return functools.partial(self._format, obj)
         if name in _CAPPED:
             return functools.partial(_CAPPED[name], obj)
+        if name == "format_map":
+            return self.unsafe_undefined(obj, name)
         return super().getattr(obj, str(name))
+
+    def unsafe_undefined(self, obj: Any, attribute: str) -> Any:
+        """Refuse at once: jinja's own answer prints as nothing, and a template that reaches out should not go on."""
+        if isinstance(obj, dict):
+            return self.undefined(obj=obj, name=attribute)
+        raise SecurityError(f"{attribute!r} of {type(obj).__name__!r} is unsafe")
 
     def _format(self, form: str, *args: Any, **kwargs: Any) -> str:
         """`form.format(...)`: the form keeps its marks, `{}` those of its value."""

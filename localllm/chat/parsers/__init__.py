@@ -55,8 +55,11 @@ def reasoning_format_of(template_source: str) -> ReasoningFormat:
 
 
 def reasoning_format_in(vocabulary: frozenset[str]) -> ReasoningFormat:
-    """The format whose tags are special tokens of a vocabulary, for a template that does not mention them."""
-    return next((form for form in FORMATS if {form.start, form.end} <= vocabulary), NONE)
+    """The format whose tags are special tokens of a vocabulary, for a template that does not mention them.
+
+    The plainest wins: what is particular shows in a template only.
+    """
+    return next((form for form in reversed(FORMATS) if {form.start, form.end} <= vocabulary), NONE)
 
 
 def parser_for(reasoning_format: str, *, starts_in_reasoning: bool = False) -> OutputParser:

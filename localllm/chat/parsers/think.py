@@ -12,4 +12,4 @@ def _parser(starts_in_reasoning: bool) -> OutputParser:
     return TagParser(START, END, starts_in_reasoning=starts_in_reasoning, special=(START, END))
 
 
-FORMAT = ReasoningFormat("think", (END,), START, END, _parser)
+FORMAT = ReasoningFormat("think", ("think>",), START, END, _parser)
