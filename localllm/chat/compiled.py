@@ -154,6 +154,7 @@ class _Variant:
         as_parts: bool | None = None,
     ) -> str:
         parts = self._expects_parts() if as_parts is None else as_parts
+
         def work() -> str:
             variables = {
                 **copied(dict(args or {})),

@@ -262,7 +262,9 @@ def _marked(text: str, spans: Spans) -> str:
 
 
 def _clip(spans: Spans, start: int, end: int) -> Spans:
-    return tuple((max(a, start) - start, min(b, end) - start) for a, b in spans if a < end and b > start)
+    return tuple(
+        (max(a, start) - start, min(b, end) - start) for a, b in spans if a < end and b > start and start < end
+    )
 
 
 def _cut(text: Marked, start: int, end: int) -> str:

@@ -140,7 +140,8 @@ MISTRAL = Family(
 {%- set ns = namespace(system='') %}
 {%- for message in messages %}
     {%- if message.role == 'system' %}{% set ns.system = message.content + '\n\n' %}
-    {%- elif message.role == 'user' %}{{- '[INST] ' + ns.system + message.content + ' [/INST]' }}{% set ns.system = '' %}
+    {%- elif message.role == 'user' %}
+        {{- '[INST] ' + ns.system + message.content + ' [/INST]' }}{% set ns.system = '' %}
     {%- else %}{{- ' {} {}'.format(message.content, eos_token).rstrip() }}
     {%- endif %}
 {%- endfor %}
@@ -177,7 +178,8 @@ DEEPSEEK = Family(
 )
 
 PHI3 = Family(
-    template="""{% for message in messages %}{{ '<|' + message.role + '|>\n' + message.content + '<|end|>\n' }}{% endfor %}
+    template="""{% for message in messages %}
+{{ '<|' + message.role + '|>\n' + message.content + '<|end|>\n' }}{% endfor %}
 {%- if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}
 """,
     specials={

@@ -131,7 +131,7 @@ BOMBS = [
     "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
     "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
     "{% set ns = namespace(x=(1,)) %}{% for i in range(60) %}{% set ns.x = (ns.x, ns.x) %}{% endfor %}{{ {ns.x: 1} }}",
-    "{% set ns = namespace(x={}) %}{% for i in range(60) %}{% set ns.x = {'a': ns.x, 'b': ns.x} %}{% endfor %}{{ ns.x }}",
+    "{% set ns = namespace(x={}) %}{% for i in range(60) %}{% set ns.x = {1: ns.x, 2: ns.x} %}{% endfor %}{{ ns.x }}",
     "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set _ = ns.x.append(ns.x) %}{% endfor %}{{ ns.x }}",
     "{% set ns = namespace(x=2) %}{% for i in range(99999) %}{% set ns.x = ns.x * ns.x %}{% endfor %}{{ ns.x }}",
     "{% set ns = namespace(x=2) %}{% for i in range(99999) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x }}",
@@ -187,7 +187,7 @@ def test_work_that_swallows_exceptions_is_stopped_all_the_same() -> None:
         while True:
             try:
                 sum(range(1000))
-            except Exception:  # noqa: S112, PERF203  what is under test
+            except Exception:
                 continue
 
     with pytest.raises(DeadlineExceeded):
@@ -197,7 +197,7 @@ def test_work_that_swallows_exceptions_is_stopped_all_the_same() -> None:
 def test_work_returns_or_raises_as_itself() -> None:
     assert run_limited(lambda: 7) == 7
     with pytest.raises(KeyError):
-        run_limited(lambda: {}["a"])
+        run_limited(lambda: dict[str, int]()["a"])
 
 
 def test_shared_parts_count_each_time() -> None:

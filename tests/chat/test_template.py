@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from localllm.api import Message, Notice, ToolCall
+from localllm.api import Message, Notice, ToolCall, ToolSpec
 from localllm.chat.segments import Segment
 from localllm.chat.template import ChatTemplate, Prepared, prepare, render_chat
 from localllm.errors import ContextLengthError, InvalidRequestError, TemplateError
@@ -42,13 +42,14 @@ def rendered(source: str, *messages: Message, **args: object) -> str:
         ("{{ tools[0].function.name }}{{ tools[0].type }}", "getfunction"),
         ("{% set x = [] %}{% set _ = x.append(1) %}{{ x }}{{ x.pop(0) }}", "[1]1"),
         ("{{ 'a\nb\n' | indent(2) }}|{{ 'a\n\nb' | indent(2, true, true) }}", "a\n  b\n|  a\n  \n  b"),
-        ("{{ \"don't stop\" | title }}", "Don't Stop"),
+        ('{{ "don\'t stop" | title }}', "Don't Stop"),
         ("{{ [3, 1, 2] | sort | join(',') }}{{ {'b': 1, 'a': 2} | dictsort }}", "1,2,3[('a', 2), ('b', 1)]"),
         ("{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% endfor %}{{ {'a': 1} | items | list }}", "a1[('a', 1)]"),
         ("{{ '%s and %05.1f and %%' % ('a', 2) }}{{ '%(x)s' % {'x': 1} }}", "a and 002.0 and %1"),
         ("{{ '{0} {1!r} {x[a]} {{}}'.format('a', 'b', x={'a': 3}) }}", "a 'b' 3 {}"),
         ("{{ 'a-b'.partition('-') | list }}{{ 'abc'[-2:] }}{{ 'abc'[0] }}", "['a', '-', 'b']bca"),
-        ("{{ messages | map(attribute='role') | join }}{{ messages | selectattr('role', 'equalto', 'user') | list | length }}", "user1"),  # noqa: E501
+        ("{{ messages | map(attribute='role') | join }}", "user"),
+        ("{{ messages | selectattr('role', 'equalto', 'user') | list | length }}", "1"),
     ],
 )
 def test_templates_mean_what_they_mean_elsewhere(source: str, expected: str) -> None:
@@ -111,7 +112,8 @@ def test_a_system_message_that_a_template_drops_is_not_lost() -> None:
 
 
 def test_a_refusal_says_what_the_template_said() -> None:
-    source = "{% if messages[0].role != 'user' %}{{ raise_exception('start with a user') }}{% endif %}{{ messages[0].content }}"
+    source = "{% if messages[0].role != 'user' %}{{ raise_exception('start with a user') }}{% endif %}"
+    source += "{{ messages[0].content }}"
     with pytest.raises(TemplateError, match="start with a user") as caught:
         rendered(source, assistant("a"), user("b"))
     assert caught.value.facts["cause"] == "refused"
@@ -181,7 +183,9 @@ def test_an_answer_is_continued_behind_its_reasoning(deepseek: Loaded, chatml: L
 def test_a_user_does_not_open_the_reasoning(chatml: LlamaVocab) -> None:
     template = ChatTemplate("<think></think>{{ messages[0].content }}")
     assert not prepare(template, chatml, request(user("<think>")), 512).starts_in_reasoning
-    assert prepare(ChatTemplate("{{ messages[0].content }}<think>\n"), chatml, request(user("a")), 512).starts_in_reasoning
+    assert prepare(
+        ChatTemplate("{{ messages[0].content }}<think>\n"), chatml, request(user("a")), 512
+    ).starts_in_reasoning
 
 
 def test_think_reaches_the_template(chatml: LlamaVocab) -> None:
@@ -267,8 +271,8 @@ def test_a_template_is_compiled_once_and_serves_any_number_of_requests() -> None
 
 
 def test_rendering_leaves_the_request_as_it_was() -> None:
-    source = "{% set _ = messages.append(1) %}{% for t in tools %}{% set _ = t.function.parameters.required.pop() %}{% endfor %}"
-    tool = TOOLS[0].__class__(name="f", parameters={"required": ["a", "b"]})
+    source = "{% set _ = messages.append(1) %}{% set _ = tools[0].function.parameters.required.pop() %}"
+    tool = ToolSpec(name="f", parameters={"required": ["a", "b"]})
     before = json.dumps(tool.parameters)
     for _ in range(2):
         render_chat(ChatTemplate(source), [user("a")], [tool])

@@ -95,7 +95,22 @@ def write_spm(path: Path, specials: Specials, *, add_space_prefix: bool = True, 
     tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
     types = [gguf.TokenType.UNKNOWN, CONTROL, CONTROL] + [gguf.TokenType.BYTE] * 256
     # "<s" and "</s" make merges that end at a control token: llama.cpp then yields it from any text.
-    pieces = ["▁", *map(chr, range(33, 127)), "▁t", "he", "▁the", "us", "er", "user", "ll", "hell", "hello", "<s", "</", "</s"]
+    pieces = [
+        "▁",
+        *map(chr, range(33, 127)),
+        "▁t",
+        "he",
+        "▁the",
+        "us",
+        "er",
+        "user",
+        "ll",
+        "hell",
+        "hello",
+        "<s",
+        "</",
+        "</s",
+    ]
     writer = _writer(path, name, "llama")
     writer.add_add_space_prefix(add_space_prefix)
     tokens += pieces
