@@ -133,7 +133,7 @@ class KVCache:
             return True
         if num_tokens > self.max_length:
             return False
-        fits = self._make_room(missing, {self._slots[slot]}, ops)
+        fits = self._make_room(missing, set(), ops)
         self._snapshots.move_drops(ops)
         if fits:
             self._cells.append(slot, missing)

@@ -82,11 +82,11 @@ class Scheduler:
         """Decide the next step. An empty batch means: nothing to do until something is added."""
         by_age = sorted(self._running.values(), key=lambda running: running.order)
         decoding = [running for running in by_age if running.status is SequenceStatus.DECODE]
+        # By age: only younger ones, which have yet to reserve, are sent back to make room.
         decoding = [running for running in decoding if self._reserve_token(running)]
         self._admit()
         self._close_gap()
-        # Reserving for one may have sent another back to the queue.
-        chunks = [_chunk(running, 1) for running in decoding if running.status is SequenceStatus.DECODE]
+        chunks = [_chunk(running, 1) for running in decoding]
         chunks += self._prompt_chunks(num_decoding=len(chunks))
         chunks.sort(key=lambda chunk: chunk.slot)
         ops, self._ops = self._ops, []
@@ -124,7 +124,6 @@ class Scheduler:
         if len(self._running) == 1:
             return youngest
         self._preempt(youngest)
-        self._cache.clear_idle(self._ops)
         self._max_running = len(self._running)
         return None
 

@@ -39,7 +39,7 @@ class StepCost:
             # Decoding may have become cheaper since it was last measured alone: it is a part of this step at most.
             self._decode_us = min(self._decode_us, step_us)
         if num_prompt >= MIN_TOKENS:
-            spent = max(step_us - self._decode_us, step_us // 4) if num_decoding else step_us
+            spent = step_us - (self._decode_us if num_decoding else 0)
             self._token_us = _follow(self._token_us, max(1, spent // num_prompt))
 
 

@@ -111,6 +111,14 @@ def test_a_busy_slot_is_copied_from() -> None:
         assert account.place([*A[:80], 7]) == (Placement(1, 80), [Copy(0, 1, 80)])
 
 
+def test_of_two_that_hold_the_same_the_idle_one_serves() -> None:
+    account = Account(3, 600, "streams")
+    busy = account.compute(A)
+    account.release(account.compute([*A, 1]), [*A, 1])
+    assert busy == 0
+    assert account.place([*A, 7]) == (Placement(1, 100), [Trim(1, 100)])
+
+
 def test_who_would_compute_what_another_is_computing_waits() -> None:
     account = Account(3, 600, "streams")
     account.place(A)
@@ -131,6 +139,13 @@ def test_no_slot_no_place() -> None:
     account = Account(1, 400, "streams")
     account.compute(A)
     assert account.place(B) == (Wait.ROOM, [])
+
+
+def test_a_slot_of_a_stream_has_an_end() -> None:
+    account = Account(2, 200, "streams")
+    slot = account.compute(run(1000, 99))
+    assert account.cache.reserve(slot, 100, [])
+    assert not account.cache.reserve(slot, 101, [])
 
 
 # --- the unified pool ----------------------------------------------------------------------------------------------
@@ -207,6 +222,23 @@ def test_what_a_snapshot_covers_is_not_saved_again() -> None:
     assert account.cached(A) == [Trim(0, 0)]
 
 
+def test_what_a_busy_slot_holds_too_is_not_saved() -> None:
+    account = Account(2, 400, "unified", host_tokens=1000)
+    slot = account.compute(A)
+    account.compute([*A, *B])
+    assert account.release(slot, A) == [Trim(0, 0)]
+
+
+def test_what_a_busy_slot_only_plans_to_hold_is_saved() -> None:
+    account = Account(2, 500, "unified", host_tokens=1000)
+    first = account.compute(A)
+    second = account.place([*A, *B])[0]
+    assert isinstance(second, Placement)
+    account.cache.computed(second.slot, 150)
+    assert account.cache.reserve(first, 180, [])
+    assert account.release(first, [*A, *B[:80]]) == [Save(0, 0), Trim(0, 0)]
+
+
 def test_the_least_recently_used_snapshot_goes_first() -> None:
     account = Account(2, 400, "unified", host_tokens=200)
     account.cached(A)
@@ -266,6 +298,14 @@ def test_a_longer_state_that_cannot_be_cut_does_not_stand_for_a_shorter_one() ->
     assert account.release(slot, A) == [Save(0, 0), Trim(0, 0)]
     assert account.release(1, longer) == [Save(1, 1), Trim(1, 0)]
     assert account.place([*A, 7]) == (Placement(0, 100), [Restore(0, 0, 100)])
+
+
+def test_a_running_state_that_cannot_be_cut_does_not_stand_for_an_ended_one() -> None:
+    """The running one will have moved on by the time anyone wants it."""
+    account = Account(2, 800, "unified", can_trim=False, host_tokens=1000)
+    slot = account.compute(A)
+    account.compute(A)
+    assert account.release(slot, A) == [Save(0, 0), Trim(0, 0)]
 
 
 # --- streams: moving -----------------------------------------------------------------------------------------------

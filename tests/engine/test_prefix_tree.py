@@ -61,6 +61,14 @@ def test_prefixes_are_only_those_wholly_contained() -> None:
     assert list(tree.prefixes([1, 2, 3, 4])) == [(4, "long"), (2, "short")]
 
 
+def test_the_longest_match_names_who_came_last() -> None:
+    tree: PrefixTree[str] = PrefixTree()
+    for who in "abc":
+        tree.insert([1, 2, 3, ord(who)], who)
+    assert tree.longest([1, 2, 3]) == (3, "c")
+    assert tree.longest([1, 2, 3, ord("a")]) == (4, "a")
+
+
 def test_a_holder_has_one_sequence_at_a_time() -> None:
     tree: PrefixTree[str] = PrefixTree()
     tree.insert([1, 2, 3], "a")

@@ -207,16 +207,17 @@ def test_a_long_prompt_alone_takes_whole_batches() -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_long_prompt_in_a_stream_of_short_ones_does_not_starve(layout: Layout) -> None:
-    simulation = Simulation(num_slots=4, num_cells=4 * 4096, layout=layout, num_batch=64, cost_us=cpu_cost_us)
+    simulation = Simulation(num_slots=8, num_cells=8 * 4096, layout=layout, num_batch=64, cost_us=cpu_cost_us)
     for number in range(8):
-        simulation.add(words(number, 40), max_tokens=4)
+        simulation.add(words(number, 40), max_tokens=2)
     long = simulation.add(words(99, 2_000), max_tokens=1)
+    # More short prompts than a step can hold: without a share of its own the long one would get what is left, nothing.
     for number in range(1_000):
-        simulation.add(words(1_000 + number, 40), max_tokens=4)
+        for more in range(3):
+            simulation.add(words(1_000 + 3 * number + more, 40), max_tokens=2)
         simulation.step()
         if long.status is SequenceStatus.FINISHED:
             break
-    # Half of each step is its own once it is the oldest: 32 tokens of 64, less while the cost bounds the step.
     assert simulation.stories[long.id].last_step is not None
     assert simulation.num_steps <= 2_000 / 16 + 40
 
@@ -261,6 +262,20 @@ def test_the_youngest_waits_when_cells_run_out_and_loses_nothing(host_tokens: in
         assert sequence.num_cached == 0  # what it computed itself before it had to wait is not what others had
 
 
+@pytest.mark.parametrize("num_cells", [250, 251, 252])
+def test_the_youngest_is_who_came_last_not_who_was_let_in_last(num_cells: int) -> None:
+    simulation = Simulation(num_slots=3, num_cells=num_cells, num_batch=64)
+    system = words(1, 100)
+    simulation.add([*system, 1], max_tokens=60)
+    second = simulation.add([*system, 2], max_tokens=60)  # waits for the first one's prefix
+    third = simulation.add(words(3, 10), max_tokens=60)
+    simulation.step()
+    assert (second.status, third.status) == (SequenceStatus.WAITING, SequenceStatus.DECODE)
+    simulation.run()
+    assert second.num_preemptions == 0
+    assert third.num_preemptions > 0
+
+
 def test_with_host_memory_a_preempted_sequence_computes_nothing_twice() -> None:
     simulation = Simulation(num_slots=4, num_cells=400, num_batch=128, host_tokens=10_000, num_ctx=300)
     sequences = [simulation.add(words(number, 60), max_tokens=150) for number in range(4)]
@@ -277,6 +292,26 @@ def test_idle_prefixes_go_before_anyone_has_to_wait() -> None:
     sequence = simulation.add(words(3, 90), max_tokens=200)
     simulation.run()
     assert sequence.num_preemptions == 0
+
+
+def test_who_waits_for_cells_is_not_overtaken_by_smaller_ones() -> None:
+    simulation = Simulation(num_slots=4, num_cells=400, num_batch=128)
+    simulation.add(words(1, 100), max_tokens=100)
+    big = simulation.add(words(2, 300), max_tokens=1)
+    small = simulation.add(words(3, 10), max_tokens=1)
+    while big.slot is None:
+        assert small.status is SequenceStatus.WAITING
+        simulation.step()
+    simulation.run()
+
+
+def test_those_who_wait_for_a_prefix_keep_their_order() -> None:
+    simulation = Simulation(num_slots=2, num_cells=4000, num_batch=64)
+    system = words(1, 200)
+    sequences = [simulation.add([*system, number], max_tokens=3) for number in range(6)]
+    simulation.run()
+    starts = [simulation.stories[sequence.id].first_step or 0 for sequence in sequences]
+    assert starts == sorted(starts)
 
 
 @pytest.mark.parametrize("host_tokens", [0, 10_000])

@@ -67,11 +67,17 @@ def test_prompts_always_get_something() -> None:
 def test_the_budget_grows_by_steps() -> None:
     cost = StepCost(100_000, TARGET_US)
     cost.observe(1000, 0, 1000)
-    budgets: list[int] = []
+    budgets = [4 * MIN_TOKENS]
     for _ in range(6):
         budgets.append(cost.budget(1))
         cost.observe(budgets[-1], 1, budgets[-1])
     assert all(later <= 2 * earlier for earlier, later in pairwise(budgets))
+
+
+def test_tokens_that_take_less_than_a_microsecond() -> None:
+    cost = StepCost(100_000, TARGET_US)
+    cost.observe(64, 0, 32)
+    assert cost.budget(1) > 4 * MIN_TOKENS
 
 
 def test_tiny_steps_teach_nothing() -> None:
