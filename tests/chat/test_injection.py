@@ -188,6 +188,14 @@ def test_the_templates_own_text_keeps_its_trust(operation: str, chatml: LlamaVoc
     assert prepare(template, chatml, request(user("a")), 4096).tokens == [chatml.id("<|im_end|>")]
 
 
+def test_a_user_defined_token_in_text_is_cut_behind_its_first_character(chatml: LlamaVocab) -> None:
+    encoder = Encoder(chatml, CHATML.template)
+    assert chatml.tokenize("<think>") == [chatml.id("<think>")], "llama.cpp no longer matches these in plain text"
+    expected = chatml.tokenize("a <") + chatml.tokenize("think> b")
+    assert chatml.id("thin") in expected
+    assert encoder.encode([Segment("a <think> b", False)], add_bos=False) == expected
+
+
 def test_html_stays_vocabulary_and_markup_does_not(gemma: Loaded) -> None:
     family, vocab = gemma
     encoder = Encoder(vocab, family.compile().source)
