@@ -7,6 +7,7 @@ step that the account and the memory agree.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from zlib import crc32
@@ -20,6 +21,12 @@ from localllm.engine.sequence import Sequence, SequenceStatus
 from localllm.engine.step_cost import StepCost
 
 NUM_VOCAB = 61
+
+
+def words(seed: int, count: int) -> list[int]:
+    """`count` random tokens; another seed gives others."""
+    rng = random.Random(seed)
+    return [rng.randrange(NUM_VOCAB) for _ in range(count)]
 
 
 @dataclass(eq=False, slots=True)

@@ -10,7 +10,6 @@ prefixes may also lie in host memory as *snapshots*. Two layouts:
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,13 +25,6 @@ MIN_MOVE = 16
 
 # Cells of the unified pool that stay free for each busy slot when another sequence is let in.
 GROWTH = 16
-
-
-class Wait(enum.Enum):
-    """Why a sequence gets no slot now."""
-
-    ROOM = "no slot or no cells"
-    PREFIX = "a running sequence is about to compute more of the same prefix"
 
 
 @dataclass(eq=False, slots=True)
@@ -52,6 +44,14 @@ class Placement:
 
     slot: int
     num_cached: int
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """Busy slot `slot` is about to compute the first `num_tokens` of a sequence: waiting for them is cheaper."""
+
+    slot: int
+    num_tokens: int
 
 
 class KVCache:
@@ -85,18 +85,18 @@ class KVCache:
 
     # --- a sequence comes, grows and goes -------------------------------------------------------------------------
 
-    def place(self, tokens: list[int], ops: list[Op]) -> Placement | Wait:
-        """Find a slot and cells for a sequence, reusing the longest prefix anyone has.
+    def place(self, tokens: list[int], ops: list[Op]) -> Placement | Coming | None:
+        """Find a slot and cells for a sequence, reusing the longest prefix anyone has. None: no slot or no cells.
 
         In the unified pool every busy slot keeps some room to grow: who is let in should not be sent out at once.
         """
         self._tick += 1
-        source, num_cached, num_coming = self._longest_prefix(tokens)
-        if num_coming - num_cached >= MIN_MOVE:
-            return Wait.PREFIX
+        source, num_cached, coming = self._longest_prefix(tokens)
+        if coming is not None and coming.num_tokens - num_cached >= MIN_MOVE:
+            return coming
         target = self._choose_slot(source, num_cached)
         if target is None:
-            return Wait.ROOM
+            return None
         if target is not source and num_cached < MIN_MOVE:
             source, num_cached = None, 0
         num_new = len(tokens) - (num_cached if isinstance(source, Slot) else 0)
@@ -105,13 +105,13 @@ class KVCache:
         if not self._make_room(num_new, {source, target}, ops):
             if not isinstance(source, Slot) or source.busy or target is source:
                 self._snapshots.move_drops(ops)
-                return Wait.ROOM
+                return None
             # Keeping the source whole takes too many cells: let it become the target.
             target = source
             self._clear(target, num_cached, ops)
             if not self._make_room(num_new, {source}, ops):
                 self._snapshots.move_drops(ops)
-                return Wait.ROOM
+                return None
         if target is not source:
             self._fill(target, source, num_cached, ops)
         target.busy = True
@@ -193,14 +193,15 @@ class KVCache:
         """Cells of the unified pool that nothing uses."""
         return self.num_cells - self._cells.num_used
 
-    def _longest_prefix(self, tokens: list[int]) -> tuple[Slot | Snapshot | None, int, int]:
-        """The best source, the tokens it can give now, and the most that a busy slot will have computed.
+    def _longest_prefix(self, tokens: list[int]) -> tuple[Slot | Snapshot | None, int, Coming | None]:
+        """The best source, the tokens it can give now, and the most that a busy slot will be able to give.
 
         At least one token is always left to compute: its logits are wanted. Of equal slots an idle one is best: nothing
         to copy. Host memory has to give more than a slot, for it is copied and, in the unified pool, shares no cells.
         """
         best: Slot | None = None
-        num_cached = num_coming = 0
+        coming: Coming | None = None
+        num_cached = 0
         limit = len(tokens) - 1
         for matching, holders in self._tree.match(tokens):
             depth = min(matching, limit)
@@ -212,12 +213,12 @@ class KVCache:
                     continue
                 if usable > num_cached or (best is not None and usable == num_cached and best.busy > holder.busy):
                     best, num_cached = holder, usable
-                if holder.busy and self.can_trim:
-                    num_coming = max(num_coming, depth)
+                if coming is None and holder.busy and self.can_trim:
+                    coming = Coming(holder.index, depth)
         snapshot, num_saved = self._snapshots.longest(tokens[:limit])
         if num_saved - num_cached >= MIN_MOVE:
-            return snapshot, num_saved, num_coming
-        return best, num_cached, num_coming
+            return snapshot, num_saved, coming
+        return best, num_cached, coming
 
     def _choose_slot(self, source: Slot | Snapshot | None, num_cached: int) -> Slot | None:
         idle = [slot for slot in self._slots if not slot.busy]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from localllm.api import FinishReason
 from localllm.engine.batch import Batch, Chunk, Op, Sampled
-from localllm.engine.kv_cache import KVCache, Placement, Wait
+from localllm.engine.kv_cache import MIN_MOVE, Coming, KVCache
 from localllm.engine.sequence import Sequence, SequenceStatus
 from localllm.engine.step_cost import StepCost
 
@@ -165,12 +165,19 @@ class Scheduler:
         held_back: list[Sequence] = []
         while self._waiting and len(self._running) < self._max_running:
             sequence = self._waiting.popleft()
-            placement = self._cache.place(sequence.tokens, self._ops)
-            if not isinstance(placement, Placement):
+            if _prefix_is_coming(sequence):
                 held_back.append(sequence)
-                if placement is Wait.ROOM:
-                    break
                 continue
+            placement = self._cache.place(sequence.tokens, self._ops)
+            if placement is None:
+                held_back.append(sequence)
+                break
+            if isinstance(placement, Coming):
+                held_back.append(sequence)
+                source = next(running for running in self._running.values() if running.slot == placement.slot)
+                sequence.waits_for = source, placement.num_tokens
+                continue
+            sequence.waits_for = None
             sequence.slot = placement.slot
             sequence.num_computed = placement.num_cached
             if sequence.num_preemptions == 0:
@@ -218,6 +225,14 @@ class Scheduler:
             share[sequence.id] = share.get(sequence.id, 0) + more
             budget -= more
         return [_chunk(running, share[running.id]) for running in prompts if share[running.id]]
+
+
+def _prefix_is_coming(sequence: Sequence) -> bool:
+    """Is what `sequence` waits for still being computed? A cheap look instead of a new search in every step."""
+    if sequence.waits_for is None:
+        return False
+    source, num_tokens = sequence.waits_for
+    return source.status is SequenceStatus.PREFILL and num_tokens - source.num_computed >= MIN_MOVE
 
 
 def _chunk(sequence: Sequence, num_tokens: int) -> Chunk:

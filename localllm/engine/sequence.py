@@ -18,7 +18,8 @@ class Sequence:
     """The tokens of one request: the prompt, then what was generated.
 
     `num_computed` tokens have their keys and values in the cache. `num_cached` of the prompt were found there and never
-    computed for this request. `slot` is the llama.cpp sequence id while the sequence has one.
+    computed for this request. `slot` is the llama.cpp sequence id while the sequence has one. `waits_for` names a
+    running sequence and how many tokens of their common prefix it will have computed.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class Sequence:
         "slot",
         "status",
         "tokens",
+        "waits_for",
     )
 
     def __init__(self, id: int, prompt: list[int], max_tokens: int | None, order: int) -> None:
@@ -44,6 +46,7 @@ class Sequence:
         self.max_tokens = max_tokens
         self.order = order
         self.slot: int | None = None
+        self.waits_for: tuple[Sequence, int] | None = None
         self.status = SequenceStatus.WAITING
 
     @property

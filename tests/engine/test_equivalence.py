@@ -32,9 +32,12 @@ def random_settings(rng: random.Random) -> dict[str, Any]:
         num_cells = num_slots * (num_ctx + rng.randint(0, 8))
     else:
         num_cells = rng.choice([num_ctx, num_ctx + rng.randint(0, 100), num_ctx * num_slots])
+    # Now and then fewer cells than the account knows of: still enough for any one sequence.
+    num_hidden = rng.randint(0, num_cells - num_ctx) if layout == "unified" and rng.random() < 0.2 else 0
     return {
         "num_slots": num_slots,
         "num_cells": num_cells,
+        "num_hidden": num_hidden,
         "layout": layout,
         "can_trim": rng.random() < 0.7,
         "host_tokens": rng.choice([0, 0, 40, 200, 5000]),
@@ -68,7 +71,7 @@ def random_wishes(rng: random.Random, num_ctx: int) -> list[Wish]:
 
 def alone(wish: Wish, settings: dict[str, Any]) -> tuple[list[int], FinishReason | None]:
     """What a fresh engine that does nothing else answers."""
-    simulation = Simulation(**{**settings, "num_slots": 1, "num_cells": settings["num_ctx"], "host_tokens": 0})
+    simulation = Simulation(**{**settings, "num_slots": 1, "num_cells": settings["num_ctx"], "num_hidden": 0})
     sequence = simulation.add(wish.prompt, wish.max_tokens)
     simulation.run()
     return simulation.tokens_of(sequence), simulation.stories[sequence.id].finish
@@ -111,6 +114,7 @@ def test_batched_equals_serial(first_seed: int) -> None:
         try:
             play(simulation, wishes)
             compare(simulation, wishes, settings)
+            assert not simulation.unfit
         except Exception as exc:
             exc.add_note(f"seed {seed}, {settings}")
             raise

@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from localllm.engine.batch import Copy, Drop, Op, Restore, Save, Trim
-from localllm.engine.kv_cache import GROWTH, MIN_MOVE, KVCache, Layout, Placement, Wait
+from localllm.engine.kv_cache import GROWTH, MIN_MOVE, Coming, KVCache, Layout, Placement
 
 
 class Account:
@@ -14,7 +14,7 @@ class Account:
     ) -> None:
         self.cache = KVCache(num_slots, num_cells, layout, can_trim=can_trim, host_tokens=host_tokens)
 
-    def place(self, tokens: list[int]) -> tuple[Placement | Wait, list[Op]]:
+    def place(self, tokens: list[int]) -> tuple[Placement | Coming | None, list[Op]]:
         ops: list[Op] = []
         placed = self.cache.place(tokens, ops)
         self.cache.check_integrity()
@@ -122,9 +122,9 @@ def test_of_two_that_hold_the_same_the_idle_one_serves() -> None:
 def test_who_would_compute_what_another_is_computing_waits() -> None:
     account = Account(3, 600, "streams")
     account.place(A)
-    assert account.place([*A, 7])[0] is Wait.PREFIX
+    assert account.place([*A, 7])[0] == Coming(0, 100)
     account.cache.computed(0, 60)
-    assert account.place([*A, 7])[0] is Wait.PREFIX
+    assert account.place([*A, 7])[0] == Coming(0, 100)
     account.cache.computed(0, 100 - MIN_MOVE + 1)
     assert account.place([*A, 7])[0] == Placement(1, 100 - MIN_MOVE + 1)
 
@@ -138,7 +138,7 @@ def test_nobody_waits_for_a_few_tokens() -> None:
 def test_no_slot_no_place() -> None:
     account = Account(1, 400, "streams")
     account.compute(A)
-    assert account.place(B) == (Wait.ROOM, [])
+    assert account.place(B) == (None, [])
 
 
 def test_a_slot_of_a_stream_has_an_end() -> None:
@@ -169,7 +169,7 @@ def test_idle_prefixes_make_room_oldest_first() -> None:
 def test_who_is_let_in_leaves_the_others_room_to_grow() -> None:
     account = Account(2, 200 + GROWTH - 1, "unified")
     account.compute(A)
-    assert account.place(B)[0] is Wait.ROOM
+    assert account.place(B)[0] is None
     account = Account(2, 200 + GROWTH, "unified")
     account.compute(A)
     assert account.place(B)[0] == Placement(1, 0)
