@@ -118,6 +118,17 @@ def test_who_waits_for_a_prefix_lets_others_pass(layout: Layout) -> None:
     simulation.run()
 
 
+def test_who_waits_for_a_short_prefix_does_not_wait_for_a_long_prompt() -> None:
+    simulation = Simulation(num_slots=4, num_cells=8_000, num_batch=64)
+    system = words(1, 100)
+    simulation.add([*system, 1, *words(2, 3_000)], max_tokens=1)
+    short = simulation.add([*system, 2], max_tokens=1)
+    for _ in range(3):
+        simulation.step()
+    assert short.status is SequenceStatus.FINISHED
+    assert short.num_cached == 100
+
+
 def test_who_waits_for_a_prefix_is_not_searched_for_in_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a thousand of them, searching took 30 ms a step."""
     simulation = Simulation(num_slots=32, num_cells=64_000, num_batch=64)
