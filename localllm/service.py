@@ -30,7 +30,7 @@ from localllm.api import (
     check_sampling,
 )
 from localllm.config import Settings
-from localllm.errors import InvalidRequestError, ModelNotFoundError
+from localllm.errors import InvalidRequestError, LocalLLMError, ModelNotFoundError
 from localllm.name import ModelName
 from localllm.pool import EnginePool, Lease, PlannedLoad
 from localllm.store.manifest import Manifest
@@ -219,9 +219,15 @@ class Service:
         raise AssertionError("a load ends in a lease or an error")
 
     def _plan(self, manifest: Manifest, paths: list[Path]) -> PlannedLoad:
-        in_store = paths and paths[0].is_relative_to(self.store.root)
-        hold = self.store.lease(manifest) if in_store else contextlib.nullcontext()
+        hold = self.store.lease(manifest) if self._is_installed(manifest) else contextlib.nullcontext()
         return loading.plan_load(manifest, paths, self._options, self.settings, hold)
+
+    def _is_installed(self, manifest: Manifest) -> bool:
+        """Whether the store knows this manifest: a file that runs where it lies has one too."""
+        try:
+            return self.store.get(manifest.name) == manifest
+        except LocalLLMError:
+            return False
 
 
 async def _relay(run: Callable[[Report], Awaitable[T]]) -> AsyncIterator[News | T]:

@@ -18,7 +18,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("long") and not long_form:
             item.add_marker(pytest.mark.skip(reason="long form: set LOCALLLM_LONG=1"))
         if item.get_closest_marker("weights") and weights is None:
-            item.add_marker(pytest.mark.skip(reason="no smollm2:135m: run scripts/test.py, or `localllm pull smollm2:135m`"))
+            item.add_marker(
+                pytest.mark.skip(reason="no smollm2:135m: run scripts/test.py, or `localllm pull smollm2:135m`")
+            )
 
 
 def _find_smollm2() -> Path | None:

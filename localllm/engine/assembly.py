@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from localllm.api import ChatRequest, CompletionRequest
-from localllm.chat.parsers import parser_for
-from localllm.chat.template import ChatTemplate, prepare
 from localllm.binding import C, set_log
 from localllm.engine.engine import Engine, Events, Job
 from localllm.engine.frames import EngineInfo, LoadSpec
@@ -15,7 +15,14 @@ from localllm.engine.kv_cache import KVCache
 from localllm.engine.llama import LlamaModel, LlamaRunner, accelerators
 from localllm.engine.scheduler import Scheduler
 from localllm.engine.step_cost import StepCost
-from localllm.errors import ContextLengthError, InvalidRequestError
+from localllm.errors import ContextLengthError, InvalidRequestError, TemplateError
+from localllm.text.parsers import parser_for
+from localllm.text.segments import Segment
+from localllm.text.template import ChatTemplate, prepare
+
+logger = logging.getLogger(__name__)
+
+NAMED_TEMPLATES = ("tool_use", "rerank")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +66,7 @@ class Loaded:
         """Tokenize raw text. Raises ContextLengthError and InvalidRequestError."""
         vocab = self.model.vocab
         if isinstance(request.prompt, str):
-            tokens = vocab.tokenize(request.prompt, request.parse_special)
-            if vocab.add_bos and vocab.bos is not None and tokens[:1] != [vocab.bos]:
-                tokens = [vocab.bos, *tokens]
+            tokens = self.tokenize(request.prompt, request.parse_special, add_bos=True)
         else:
             tokens = list(request.prompt)
             vocab.check(tokens)
@@ -76,6 +81,11 @@ class Loaded:
             )
         return Job(request_id, tokens, request.sampling)
 
+    def tokenize(self, text: str, parse_special: bool, *, add_bos: bool = False) -> list[int]:
+        """Token ids of a text, by the same guarded way as prompts: some texts crash llama.cpp's tokenizer."""
+        encoder = self.template.encoder_for(self.model.vocab)
+        return encoder.encode([Segment(text, parse_special)], add_bos=add_bos)
+
 
 def load(
     spec: LoadSpec,
@@ -87,17 +97,29 @@ def load(
     set_log(log)
     C.llama_backend_init()
     model = LlamaModel(spec, on_progress)
-    runner = LlamaRunner(model, spec)
+    with ThreadPoolExecutor(1) as aside:
+        # llama.cpp clears the cache meanwhile, in its own threads.
+        template = aside.submit(_make_template, model)
+        runner = LlamaRunner(model, spec)
     cache = KVCache(
         spec.num_slots, spec.num_cells, spec.kv_layout, can_trim=model.can_trim, host_tokens=spec.host_tokens
     )
     cost = StepCost(spec.num_batch, spec.step_target_us)
     scheduler = Scheduler(cache, cost, num_ctx=spec.num_ctx, num_batch=spec.num_batch)
+    engine = Engine(scheduler, runner, model.vocab, emit)
+    return Loaded(spec, model, engine, template.result(), scheduler.num_ctx)
+
+
+def _make_template(model: LlamaModel) -> ChatTemplate:
+    """The model's chat template, compiled. One that is refused leaves raw completions, so it is no load error."""
     vocab = model.vocab
-    template = ChatTemplate(
-        model.chat_template(),
-        bos=vocab.text_of(vocab.bos) if vocab.bos is not None else "",
-        eos=vocab.text_of(vocab.eos) if vocab.eos is not None else "",
-    )
-    engine = Engine(scheduler, runner, vocab, emit)
-    return Loaded(spec, model, engine, template, scheduler.num_ctx)
+    bos = vocab.text_of(vocab.bos) if vocab.bos is not None else ""
+    eos = vocab.text_of(vocab.eos) if vocab.eos is not None else ""
+    named = {name: source for name in NAMED_TEMPLATES if (source := model.chat_template(name)) is not None}
+    try:
+        template = ChatTemplate(model.chat_template(), bos=bos, eos=eos, named=named)
+    except TemplateError as error:
+        logger.warning("the model's chat template is not used: %s", error.message)
+        template = ChatTemplate(None, bos=bos, eos=eos)
+    template.encoder_for(vocab)
+    return template

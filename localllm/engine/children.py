@@ -1,4 +1,4 @@
-"""Starting engine children. Standard library only and quick to import: a child starts before anything else is loaded."""
+"""Starting engine children. Standard library only and quick to import: a child starts before all else is loaded."""
 
 from __future__ import annotations
 

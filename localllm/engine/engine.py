@@ -22,12 +22,12 @@ from localllm.api import (
     Timings,
     Usage,
 )
-from localllm.chat.parsers import OutputParser, Piece
 from localllm.engine.batch import Batch
 from localllm.engine.output import TextStream
 from localllm.engine.runner import NoSpaceError, Runner
 from localllm.engine.scheduler import Output, Scheduler
 from localllm.engine.sequence import Sequence, SequenceStatus
+from localllm.text.parsers import OutputParser, Piece
 
 Events = list[tuple[int, list[Event]]]
 
@@ -122,7 +122,10 @@ class Engine:
             try:
                 sampled = self._runner.run(batch)
             except NoSpaceError:
-                self._scheduler.no_space()
+                unfit = self._scheduler.no_space()
+                if unfit is not None:
+                    # Alone, and still no cells: what it has is all it can have.
+                    self._end(self._requests[unfit.id], "length")
                 continue
             ended = self._clock()
             self._mark_started(batch, began)

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from localllm.api import SamplingParams
-from localllm.engine.batch import Batch, Copy, Drop, Op, Restore, Sampled, Save, Trim
 from localllm.binding import C, library_function
+from localllm.engine.batch import Batch, Copy, Drop, Op, Restore, Sampled, Save, Trim
 from localllm.engine.frames import LoadSpec
 from localllm.engine.runner import NoSpaceError
 from localllm.engine.sampling import Sampler

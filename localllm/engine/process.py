@@ -28,6 +28,7 @@ SILENCE_S = 15.0
 STUCK_S = 600.0
 CLOSE_S = 3.0
 
+
 class EngineProcess:
     """A loaded model in a child process.
 

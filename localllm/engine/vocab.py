@@ -6,9 +6,9 @@ import ctypes
 import functools
 from typing import Any
 
-from localllm.chat.tokens import SpecialToken
 from localllm.binding import C
 from localllm.errors import InvalidRequestError
+from localllm.text.tokens import SpecialToken, TokenKind
 
 # A BPE or SPM tokenizer needs time and memory that grow with the text; a context of any size is full long before.
 MAX_TEXT_BYTES = 64 * 2**20
@@ -90,7 +90,7 @@ class Vocab:
         return SpecialToken(
             token,
             C.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace"),
-            "user_defined" if bits & C.LLAMA_TOKEN_ATTR_USER_DEFINED else "control",
+            _kind(bits),
             lstrip=bool(bits & C.LLAMA_TOKEN_ATTR_LSTRIP),
             rstrip=bool(bits & C.LLAMA_TOKEN_ATTR_RSTRIP),
         )
@@ -101,6 +101,12 @@ class Vocab:
             if not 0 <= token < self.num_tokens:
                 hint = f"this model's ids are 0 to {self.num_tokens - 1}"
                 raise InvalidRequestError(f"token id {token} does not exist", hint=hint)
+
+
+def _kind(bits: int) -> TokenKind:
+    if bits & C.LLAMA_TOKEN_ATTR_CONTROL:
+        return "control"
+    return "unknown" if bits & C.LLAMA_TOKEN_ATTR_UNKNOWN else "user_defined"
 
 
 def _id(token: int) -> int | None:

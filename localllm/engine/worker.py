@@ -113,7 +113,7 @@ class Worker:
     # --- the preparer's thread ------------------------------------------------------------------------------------
 
     def _prepare_loop(self) -> None:
-        import localllm.chat.template  # noqa: F401  # takes its import time while the model loads
+        import localllm.text.sandbox  # noqa: F401  # jinja takes its import time while the model loads
 
         self._ready.wait()
         while True:
@@ -129,7 +129,7 @@ class Worker:
         vocab = self._loaded.model.vocab
         match work:
             case frames.Tokenize(request_id, text, parse_special):
-                self._reply(request_id, vocab.tokenize(text, parse_special))
+                self._reply(request_id, self._loaded.tokenize(text, parse_special))
             case frames.Detokenize(request_id, tokens):
                 self._reply(request_id, vocab.detokenize(list(tokens)))
             case frames.Chat(request_id, chat):

@@ -67,8 +67,8 @@ def test_a_chat_and_a_completion_are_answered(spec: LoadSpec) -> None:
             chat = ChatRequest("smollm2", (Message("user", "Repeat after me: good morning"),), GREEDY)
             text, finished = await collect(engine.chat(chat))
             assert "ood morning" in text
-            # What llama.cpp's own server counts for this conversation: its template adds a system message.
-            assert finished.usage.num_prompt_tokens == 37
+            # One less than llama.cpp's own server counts for "What is the capital of France?", by one word.
+            assert finished.usage.num_prompt_tokens == 36
             assert engine.num_active == 0
 
     run(main)
@@ -255,7 +255,9 @@ def test_logit_bias_and_ignore_eos(shared_engine: SharedEngine) -> None:
         bias = {token: 100.0}
         text, _ = await collect(engine.complete(completion("The capital of France is", logit_bias=bias, max_tokens=3)))
         assert text == " London London London"
-        chat = ChatRequest("m", (Message("user", "Say hi"),), SamplingParams(temperature=0, max_tokens=200, ignore_eos=True))
+        chat = ChatRequest(
+            "m", (Message("user", "Say hi"),), SamplingParams(temperature=0, max_tokens=200, ignore_eos=True)
+        )
         _, end = await collect(engine.chat(chat))
         assert end.usage.num_output_tokens == 200
         none, end = await collect(engine.complete(completion("x", max_tokens=0)))
