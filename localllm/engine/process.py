@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import logging
 import queue
 import signal
@@ -15,7 +16,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import IO, Any
 
-from localllm.api import ChatRequest, CompletionRequest, Event, Finished
+from localllm.api import ChatRequest, CompletionRequest, Event, Finished, check_sampling
 from localllm.engine import children, frames
 from localllm.errors import EngineCrashedError, EngineError, LocalLLMError
 
@@ -111,10 +112,12 @@ class EngineProcess:
 
     def chat(self, request: ChatRequest) -> AsyncIterator[Event]:
         """Answer a conversation; ends in one Finished or raises one error. Closing the iterator aborts the request."""
+        check_sampling(request.sampling)
         return self._stream(lambda request_id: frames.Chat(request_id, request))
 
     def complete(self, request: CompletionRequest) -> AsyncIterator[Event]:
         """Continue raw text, likewise."""
+        check_sampling(request.sampling)
         return self._stream(lambda request_id: frames.Complete(request_id, request))
 
     async def tokenize(self, text: str, parse_special: bool = False) -> list[int]:
@@ -242,10 +245,11 @@ class EngineProcess:
             while (frame := frames.read_answer(stream)) is not None:  # type: ignore[arg-type]
                 self._loop.call_soon_threadsafe(self._on_frame, frame)
         except RuntimeError:
-            return  # the event loop is closed: nobody waits any more
+            pass  # the event loop is closed: nobody waits any more
         except Exception:
             logger.exception("unreadable frame from engine %d", self._child.pid)
             self._child.kill()
+        stream.close()
         code = self._child.wait()
         self._log_reader.join(1.0)
         try:
@@ -258,15 +262,18 @@ class EngineProcess:
             while (data := self._outbox.get()) is not None:
                 stream.write(data)
                 stream.flush()
-            stream.close()
         except OSError:
-            return  # the child is gone; the reader sees it too
+            pass  # the child is gone; the reader sees it too
+        finally:
+            with contextlib.suppress(OSError):
+                stream.close()
 
     def _read_log(self, stream: IO[bytes]) -> None:
-        for line in stream:
-            text = line.decode("utf-8", "replace").rstrip()
-            self._log.append(text)
-            logger.debug("engine %d: %s", self._child.pid, text)
+        with stream:
+            for line in stream:
+                text = line.decode("utf-8", "replace").rstrip()
+                self._log.append(text)
+                logger.debug("engine %d: %s", self._child.pid, text)
 
 
 def _crash(code: int, log: list[str]) -> EngineCrashedError:

@@ -22,6 +22,7 @@ from localllm.api import (
     Message,
     SamplingParams,
     TextDelta,
+    TokenLogprob,
 )
 from localllm.engine.frames import LoadSpec
 from localllm.engine.process import EngineProcess
@@ -87,17 +88,15 @@ def test_text_survives_tokenizing_and_back(spec: LoadSpec) -> None:
 
 
 def test_many_at_once_give_what_each_gives_alone(spec: LoadSpec) -> None:
-    """Batched greedy answers equal serial ones, where the model is sure: batching changes float rounding only."""
     prompts = [f"Count: {', '.join(map(str, range(n, n + 12)))}," for n in range(1, 41, 5)]
 
     async def main() -> None:
         async with open_engine(spec) as engine:
-            alone = [(await collect(engine.complete(completion(prompt))))[0] for prompt in prompts]
+            alone = [await greedy_logprobs(engine, prompt) for prompt in prompts]
         async with open_engine(spec) as engine:
-            streams = (collect(engine.complete(completion(prompt))) for prompt in prompts)
-            together = [text for text, _ in await asyncio.gather(*streams)]
-        same = sum(a == b for a, b in zip(alone, together, strict=True))
-        assert same >= len(prompts) - 1, list(zip(alone, together, strict=True))
+            together = await asyncio.gather(*(greedy_logprobs(engine, prompt) for prompt in prompts))
+        for mine, theirs in zip(alone, together, strict=True):
+            assert_same_but_for_rounding(mine, theirs)
 
     run(main)
 
@@ -118,6 +117,24 @@ def test_a_shared_prefix_is_computed_once(spec: LoadSpec) -> None:
     run(main)
 
 
+async def greedy_logprobs(engine: EngineProcess, prompt: str) -> list[TokenLogprob]:
+    """The first 12 tokens of an answer, each with its two likeliest."""
+    entries: list[TokenLogprob] = []
+    async for event in engine.complete(completion(prompt, max_tokens=12, logprobs=2)):
+        if isinstance(event, TextDelta):
+            entries.extend(event.logprobs)
+    return entries
+
+
+def assert_same_but_for_rounding(plain: list[TokenLogprob], other: list[TokenLogprob]) -> None:
+    """Answers agree until the model itself wavered: kernels round differently by batch shape, 0.26 nats seen."""
+    for mine, theirs in zip(plain, other, strict=False):
+        if mine.token != theirs.token:
+            assert mine.top[0][2] - mine.top[1][2] < 0.4
+            return
+        assert abs(mine.logprob - theirs.logprob) < 0.4
+
+
 @pytest.mark.parametrize("layout", ["streams", "unified"])
 def test_a_reused_prefix_gives_the_same_answer(spec: LoadSpec, layout: str) -> None:
     """Ten conversations on two slots: prefixes go to host memory and come back, the answers stay as without a cache."""
@@ -126,17 +143,15 @@ def test_a_reused_prefix_gives_the_same_answer(spec: LoadSpec, layout: str) -> N
 
     async def main() -> None:
         async with open_engine(msgspec.structs.replace(spec, num_slots=1, num_cells=1024, host_tokens=0)) as engine:
-            plain = [(await collect(engine.complete(completion(head + "They", max_tokens=12))))[0] for head in heads]
+            plain = [await greedy_logprobs(engine, head + "They") for head in heads]
         async with open_engine(spec) as engine:
             for head in heads:
                 await collect(engine.complete(completion(head, max_tokens=1)))
-            texts, cached = [], []
-            for head in heads:
-                text, end = await collect(engine.complete(completion(head + "They", max_tokens=12)))
-                texts.append(text)
-                cached.append(end.usage.num_cached_tokens)
-        assert min(cached) > 80, cached
-        assert sum(a == b for a, b in zip(plain, texts, strict=True)) >= 9
+            cached = [await greedy_logprobs(engine, head + "They") for head in heads]
+            _, end = await collect(engine.complete(completion(heads[0] + "They")))
+            assert end.usage.num_cached_tokens > 80
+        for mine, theirs in zip(plain, cached, strict=True):
+            assert_same_but_for_rounding(mine, theirs)
 
     run(main)
 
@@ -168,8 +183,8 @@ def test_a_prompt_at_the_edge_of_the_context(spec: LoadSpec) -> None:
                 with pytest.raises(ContextLengthError) as caught:
                     await collect(engine.complete(completion((1,) * num)))
                 assert caught.value.facts == {"num_prompt_tokens": num, "num_ctx": 1024}
+            long = ChatRequest("smollm2", (Message("user", "word " * 3000),), GREEDY)
             with pytest.raises(ContextLengthError, match="1024"):
-                long = ChatRequest("smollm2", (Message("user", "word " * 3000),), GREEDY)
                 await collect(engine.chat(long))
 
     run(main)
