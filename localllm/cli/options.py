@@ -143,9 +143,12 @@ def _bias(text: str) -> tuple[int, float]:
         ) from exc
 
 
-def load_options(settings: Any) -> LoadOptions:
-    """How models are loaded, from settings that have the flags in them already."""
+def load_options(settings: Any, *, num_slots: int | None = None) -> LoadOptions:
+    """How models are loaded, from settings that have the flags in them already.
+
+    `num_slots` wins over the settings: one conversation needs one, and every further one costs time and memory at load.
+    """
     from localllm.api import LoadOptions
 
-    names = ("num_ctx", "num_slots", "num_threads", "device", "num_gpu_layers")
-    return LoadOptions(**{name: getattr(settings, name) for name in names})
+    names = ("num_ctx", "num_threads", "device", "num_gpu_layers")
+    return LoadOptions(num_slots=num_slots or settings.num_slots, **{name: getattr(settings, name) for name in names})

@@ -103,7 +103,7 @@ async def _answer_once(
     from localllm.cli.answer import Answer, AnswerView, tell_end
 
     answer = Answer()
-    async with runtime.backend(settings, load_options(settings)) as backend:
+    async with runtime.backend(settings, load_options(settings, num_slots=1)) as backend:
         events: AsyncIterator[Event]
         if raw:
             events = backend.complete(CompletionRequest(talk.model, prompt, talk.sampling))

@@ -39,6 +39,7 @@ class Worker:
         self._aborted: set[int] = set()
         self._lock = threading.Lock()
         self._ready = threading.Event()
+        self._reported = -1.0
         self._log: collections.deque[str] = collections.deque(maxlen=8)
 
     def main(self) -> None:
@@ -101,7 +102,10 @@ class Worker:
             os._exit(71)
 
     def _on_progress(self, fraction: float) -> bool:
-        self._send(frames.Loading(fraction))
+        # llama.cpp reports every tensor.
+        if fraction >= self._reported + 0.02 or fraction == 1.0:
+            self._reported = fraction
+            self._send(frames.Loading(fraction))
         return True
 
     def _log_line(self, level: int, text: str) -> None:
