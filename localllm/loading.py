@@ -16,7 +16,7 @@ from localllm import devices
 from localllm.api import LoadOptions
 from localllm.config import Settings
 from localllm.engine.frames import LoadSpec
-from localllm.errors import ModelNotFoundError
+from localllm.errors import InvalidRequestError, ModelNotFoundError
 from localllm.memory import DeviceMemory, LoadPlan, plan
 from localllm.model_shape import ModelFacts, kv_bytes_per_token, model_facts
 from localllm.name import ModelName
@@ -30,6 +30,8 @@ HOST_CACHE_BYTES = 2 * 2**30
 
 # A cache of one stream per slot is allocated in full at load: this is what it may cost in time and memory.
 STREAMS_SHARE = 8
+
+MAX_SLOTS = 256  # llama.cpp's LLAMA_MAX_SEQ
 
 
 def manifest_of_file(name: ModelName) -> tuple[Manifest, list[Path]]:
@@ -66,6 +68,7 @@ def plan_load(
     Raises OutOfMemoryError where what was asked for does not fit.
     """
     wanted = _merge(options, manifest, settings)
+    _check(wanted)
     facts = read_facts(manifest.name, paths)
     available = devices.available_memory()
     chosen = _choose(facts, available, wanted)
@@ -92,6 +95,18 @@ def read_facts(name: str, paths: list[Path]) -> ModelFacts:
     headers = [read_gguf(path) for path in paths]
     tensors = [(tensor.name, tensor.size_bytes) for header in headers for tensor in header.tensors]
     return model_facts(name, headers[0].metadata, tensors, headers[0].num_tokens or 0)
+
+
+def _check(wanted: LoadOptions) -> None:
+    """Refuse what llama.cpp would abort on."""
+    if not 1 <= (wanted.num_slots or 1) <= MAX_SLOTS:
+        raise InvalidRequestError(f"num_slots is {wanted.num_slots}", hint=f"num_slots lies between 1 and {MAX_SLOTS}")
+    if wanted.num_batch is not None and wanted.num_batch < max(32, wanted.num_slots or 1):
+        raise InvalidRequestError(f"num_batch is {wanted.num_batch}", hint="at least 32, and one for each slot")
+    for name in ("num_ctx", "num_threads"):
+        value = getattr(wanted, name)
+        if value is not None and value < 1:
+            raise InvalidRequestError(f"{name} is {value}", hint=f"{name} is at least 1")
 
 
 def _merge(options: LoadOptions, manifest: Manifest, settings: Settings) -> LoadOptions:

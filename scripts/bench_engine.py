@@ -30,7 +30,7 @@ from typing import Any
 import msgspec
 
 from localllm import devices
-from localllm.api import CompletionRequest, Finished, SamplingParams, TextDelta
+from localllm.api import CompletionRequest, Finished, SamplingParams
 from localllm.engine.frames import LoadSpec
 from localllm.engine.process import EngineProcess
 
@@ -60,24 +60,22 @@ def tokens(count: int) -> tuple[int, ...]:
 
 
 async def run_one(process: EngineProcess, prompt: tuple[int, ...], num_output: int) -> tuple[list[float], Finished]:
-    """Arrival times of one request's tokens, and its end."""
-    sampling = msgspec.structs.replace(GREEDY, max_tokens=num_output, logprobs=0)
+    """Arrival times of one request's text, and its end. A token that is half a character brings no text yet."""
+    sampling = msgspec.structs.replace(GREEDY, max_tokens=num_output)
     arrivals: list[float] = []
     async for event in process.complete(CompletionRequest("bench", prompt, sampling)):
-        if isinstance(event, TextDelta):
-            arrivals.extend([time.perf_counter()] * len(event.logprobs))
-        elif isinstance(event, Finished):
+        arrivals.append(time.perf_counter())
+        if isinstance(event, Finished):
             return arrivals, event
     raise AssertionError("a stream ends in Finished")
 
 
 async def decode_rate(process: EngineProcess, num: int) -> float:
-    """Tokens per second of `num` sequences together, while all of them decode."""
+    """Tokens per second of `num` sequences together. Their prompts fit into one step, so they decode side by side."""
     results = await asyncio.gather(*(run_one(process, tokens(NUM_PROMPT), NUM_OUTPUT) for _ in range(num)))
-    begin = max(arrivals[0] for arrivals, _ in results)
-    end = min(arrivals[-1] for arrivals, _ in results)
-    count = sum(begin < arrival <= end for arrivals, _ in results for arrival in arrivals)
-    return count / (end - begin)
+    begin = min(arrivals[0] for arrivals, _ in results)
+    end = max(arrivals[-1] for arrivals, _ in results)
+    return num * (NUM_OUTPUT - 1) / (end - begin)
 
 
 async def prefill_rate(process: EngineProcess, count: int) -> float:
@@ -86,15 +84,15 @@ async def prefill_rate(process: EngineProcess, count: int) -> float:
     return count / end.timings.prompt_s
 
 
-async def shared_prefix(process: EngineProcess) -> tuple[float, float]:
-    """Seconds to one first token after 700 + 20 tokens, and to the last of 8 first tokens that share the 700."""
+async def shared_prefix(process: EngineProcess, num_own: int) -> float:
+    """The last of 8 first tokens after a shared 700 and `num_own` tokens each, as a ratio to one such request alone."""
     begun = time.perf_counter()
-    alone, _ = await run_one(process, tokens(720), 1)
+    alone, _ = await run_one(process, tokens(700 + num_own), 1)
     alone_s = alone[0] - begun
     prefix = tokens(700)
     begun = time.perf_counter()
-    results = await asyncio.gather(*(run_one(process, prefix + tokens(20), 8) for _ in range(8)))
-    return alone_s, max(arrivals[0] for arrivals, _ in results) - begun
+    results = await asyncio.gather(*(run_one(process, prefix + tokens(num_own), 4) for _ in range(8)))
+    return (max(arrivals[0] for arrivals, _ in results) - begun) / alone_s
 
 
 async def late_prompt(process: EngineProcess) -> tuple[float, float, float]:
@@ -128,8 +126,8 @@ def measure_localllm(path: str, threads: int) -> dict[str, float]:
             for num in SEQUENCES:
                 figures[f"decode_{num}"] = await decode_rate(process, num)
         async with engine(long) as process:
-            alone_s, last_s = await shared_prefix(process)
-            figures["shared_prefix_ratio"] = last_s / alone_s
+            for num_own in (8, 20):
+                figures[f"shared_prefix_700+{num_own}_ratio"] = await shared_prefix(process, num_own)
             stall_s, late_s, late_alone_s = await late_prompt(process)
             figures["late_prompt_stall_s"] = stall_s
             figures["late_prompt_first_token_s"] = late_s
