@@ -12,7 +12,7 @@ DIGEST = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
 def pytest_configure() -> None:
-    """Let tests interrupt their children: a job started in the background has SIGINT ignored, and children inherit it."""
+    """Let tests interrupt their children: a background job has SIGINT ignored, and children inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
