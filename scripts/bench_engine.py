@@ -123,6 +123,8 @@ def measure_localllm(path: str, threads: int) -> dict[str, float]:
     async def main() -> None:
         async with engine(spec) as process:
             figures["prefill_512"] = await prefill_rate(process, 512)
+            _, end = await run_one(process, tokens(1), 129)
+            figures["decode_128"] = 128 / end.timings.decode_s
             for num in SEQUENCES:
                 figures[f"decode_{num}"] = await decode_rate(process, num)
         async with engine(long) as process:
@@ -161,10 +163,10 @@ print(json.dumps({{"prefill_512": run(512, 1)[0], "decode_1": run({NUM_PROMPT}, 
 
 
 def measure_llama_bench(tool: str, path: str, threads: int) -> dict[str, float]:
-    """llama-bench: prefill of 512 and decode of 128, one sequence."""
+    """llama-bench: prefill of 512, and decode of 128 from an empty context, one sequence."""
     command = [tool, "-m", path, "-t", str(threads), "-p", "512", "-n", "128", "-r", "1", "-o", "json"]
     rows = json.loads(_run_tool(command))
-    return {("prefill_512" if row["n_prompt"] else "decode_1"): row["avg_ts"] for row in rows}
+    return {("prefill_512" if row["n_prompt"] else "decode_128"): row["avg_ts"] for row in rows}
 
 
 def measure_batched_bench(tool: str, path: str, threads: int) -> dict[str, float]:

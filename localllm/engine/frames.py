@@ -6,7 +6,7 @@ A frame is a 4-byte little-endian length and a msgpack body. Both sides import t
 from __future__ import annotations
 
 import struct
-from typing import Any, BinaryIO, Literal
+from typing import IO, Any, Literal
 
 import msgspec
 
@@ -163,27 +163,44 @@ def encode(frame: Request | Answer) -> bytes:
     return struct.pack("<I", len(body)) + body
 
 
-def read_request(stream: BinaryIO) -> Request | None:
+def read_request(stream: IO[bytes]) -> Request | None:
     """The next frame from the parent; None at its end."""
     body = _read_body(stream)
     return None if body is None else _request_decoder.decode(body)
 
 
-def read_answer(stream: BinaryIO) -> Answer | None:
+def read_answer(stream: IO[bytes]) -> Answer | None:
     """The next frame from the child; None at its end."""
     body = _read_body(stream)
     return None if body is None else _answer_decoder.decode(body)
 
 
-def _read_body(stream: BinaryIO) -> bytes | None:
+def cut_answers(data: bytearray) -> tuple[list[Answer], int]:
+    """The whole frames at the start of `data`, and how many bytes they take."""
+    answers: list[Answer] = []
+    at = 0
+    while len(data) - at >= 4:
+        end = at + 4 + _checked(int.from_bytes(data[at : at + 4], "little"))
+        if len(data) < end:
+            break
+        answers.append(_answer_decoder.decode(data[at + 4 : end]))
+        at = end
+    return answers, at
+
+
+def _read_body(stream: IO[bytes]) -> bytes | None:
     head = stream.read(4)
     if len(head) < 4:
         return None
-    (size,) = struct.unpack("<I", head)
-    if size > MAX_FRAME_BYTES:
-        raise errors.EngineError(f"a frame of {size} bytes", hint="the engine's pipe carries something else")
+    size = _checked(int.from_bytes(head, "little"))
     body = stream.read(size)
     return body if len(body) == size else None
+
+
+def _checked(size: int) -> int:
+    if size > MAX_FRAME_BYTES:
+        raise errors.EngineError(f"a frame of {size} bytes", hint="the engine's pipe carries something else")
+    return size
 
 
 def pack_error(error: errors.LocalLLMError) -> ErrorInfo:

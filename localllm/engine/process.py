@@ -1,7 +1,7 @@
 """EngineProcess: the parent's proxy to one engine child. Owns the child's life; imports nothing that runs in it.
 
-A reader thread turns the child's frames into events on the event loop; a writer thread feeds its stdin, so that a child
-that has stopped reading never blocks the loop. End of file, a kill or silence end every request with one error.
+The event loop reads the child's frames; a writer thread feeds its stdin, so that a child that has stopped reading never
+blocks the loop. End of file, a kill or silence end every request with one error.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from localllm.api import ChatRequest, CompletionRequest, Event, Finished, check_sampling
 from localllm.engine import children, frames
+from localllm.engine.pipes import read_frames
 from localllm.errors import EngineCrashedError, EngineError, LocalLLMError
 
 logger = logging.getLogger(__name__)
@@ -63,8 +64,9 @@ class EngineProcess:
         self._verdict: LocalLLMError | None = None
         self._gone = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
-        for target, stream in ((self._read, self._child.stdout), (self._write, self._child.stdin)):
-            threading.Thread(target=target, args=(stream,), daemon=True).start()
+        self._reaping: asyncio.Task[None] | None = None
+        self._reading = False
+        threading.Thread(target=self._write, args=(self._child.stdin,), daemon=True).start()
         self._log_reader = threading.Thread(target=self._read_log, args=(self._child.stderr,), daemon=True)
         self._log_reader.start()
 
@@ -87,6 +89,7 @@ class EngineProcess:
 
     async def start(self) -> AsyncIterator[float]:
         """Load the model; yields the fraction loaded. Raises EngineLoadError or EngineCrashedError."""
+        self._begin_reading()
         self._send(frames.Load(self.spec))
         while (step := await self._loading.get()) is not None:
             if isinstance(step, LocalLLMError):
@@ -100,6 +103,7 @@ class EngineProcess:
         if self._verdict is None:
             self._verdict = EngineError("the engine was unloaded")
         self._outbox.put(None)
+        self._begin_reading()
         try:
             await asyncio.wait_for(self._gone.wait(), CLOSE_S)
         except TimeoutError:
@@ -202,6 +206,24 @@ class EngineProcess:
             case frames.Pong():
                 self.pong = frame
 
+    def _begin_reading(self) -> None:
+        if not self._reading:
+            self._reading = True
+            assert self._child.stdout is not None
+            read_frames(self._loop, self._child.stdout, self._on_frame, self._on_eof)
+
+    def _on_eof(self, failure: Exception | None) -> None:
+        """Nothing more will come: the child ends, or is ended when it wrote nonsense."""
+        if failure is not None:
+            logger.error("unreadable frame from engine %d: %s", self._child.pid, failure)
+            self._child.kill()
+        self._reaping = self._loop.create_task(self._reap())
+
+    async def _reap(self) -> None:
+        code = await asyncio.to_thread(self._child.wait)
+        await asyncio.to_thread(self._log_reader.join, 1.0)
+        self._on_end(code)
+
     def _on_end(self, code: int) -> None:
         """The child is gone: end everything that waits for it, once."""
         if self._verdict is None:
@@ -239,23 +261,6 @@ class EngineProcess:
                 return
 
     # --- threads --------------------------------------------------------------------------------------------------
-
-    def _read(self, stream: IO[bytes]) -> None:
-        try:
-            while (frame := frames.read_answer(stream)) is not None:  # type: ignore[arg-type]
-                self._loop.call_soon_threadsafe(self._on_frame, frame)
-        except RuntimeError:
-            pass  # the event loop is closed: nobody waits any more
-        except Exception:
-            logger.exception("unreadable frame from engine %d", self._child.pid)
-            self._child.kill()
-        stream.close()
-        code = self._child.wait()
-        self._log_reader.join(1.0)
-        try:
-            self._loop.call_soon_threadsafe(self._on_end, code)
-        except RuntimeError:
-            return
 
     def _write(self, stream: IO[bytes]) -> None:
         try:
