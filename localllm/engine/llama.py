@@ -147,7 +147,8 @@ class LlamaRunner:
                 self._write_state(target, state, num_tokens)
                 states.pop(target, None)
             case Save(slot, key):
-                self._saved[key] = states.get(slot) if slot in states else self._read_state(slot)  # type: ignore[assignment]
+                held = states.get(slot)
+                self._saved[key] = self._read_state(slot) if held is None else held
             case Restore(key, slot, num_tokens):
                 self._write_state(slot, self._saved[key], num_tokens)
                 states.pop(slot, None)
