@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures
 import queue
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -34,6 +35,7 @@ from localllm.config import load_settings
 from localllm.service import Service
 
 Prompt = str | Sequence[Message]
+_Item = Event | BaseException | None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -61,20 +63,8 @@ def chat(model: str, prompt: Prompt, *, system: str | None = None, **sampling: A
 
 def stream_chat(model: str, prompt: Prompt, *, system: str | None = None, **sampling: Any) -> Iterator[Event]:
     """Ask `model`; yields events as they come and ends in one Finished. Closing the iterator stops the answer."""
-    request = _request(model, prompt, system, sampling)
-    portal = _Portal.shared()
-    items: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
-
-    async def run() -> None:
-        try:
-            async for event in portal.service.chat(request):
-                items.put(event)
-            items.put(None)
-        except BaseException as exc:
-            items.put(exc)
-            raise
-
-    future = asyncio.run_coroutine_threadsafe(run(), portal.loop)
+    items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+    future = _start(_request(model, prompt, system, sampling), items.put)
     try:
         while (item := items.get()) is not None:
             if isinstance(item, BaseException):
@@ -93,21 +83,11 @@ async def astream_chat(
     model: str, prompt: Prompt, *, system: str | None = None, **sampling: Any
 ) -> AsyncIterator[Event]:
     """`stream_chat` for async code."""
-    request = _request(model, prompt, system, sampling)
-    portal = _Portal.shared()
     here = asyncio.get_running_loop()
-    items: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
-
-    async def run() -> None:
-        try:
-            async for event in portal.service.chat(request):
-                here.call_soon_threadsafe(items.put_nowait, event)
-            here.call_soon_threadsafe(items.put_nowait, None)
-        except BaseException as exc:
-            here.call_soon_threadsafe(items.put_nowait, exc)
-            raise
-
-    future = asyncio.run_coroutine_threadsafe(run(), portal.loop)
+    items: asyncio.Queue[_Item] = asyncio.Queue()
+    future = _start(
+        _request(model, prompt, system, sampling), lambda item: here.call_soon_threadsafe(items.put_nowait, item)
+    )
     try:
         while (item := await items.get()) is not None:
             if isinstance(item, BaseException):
@@ -115,6 +95,22 @@ async def astream_chat(
             yield item
     finally:
         future.cancel()
+
+
+def _start(request: ChatRequest, put: Callable[[_Item], object]) -> concurrent.futures.Future[None]:
+    """Run a request on the background loop; `put` gets its events there, then its error or None."""
+    portal = _Portal.shared()
+
+    async def run() -> None:
+        try:
+            async for event in portal.service.chat(request):
+                put(event)
+            put(None)
+        except BaseException as exc:
+            put(exc)
+            raise
+
+    return asyncio.run_coroutine_threadsafe(run(), portal.loop)
 
 
 class _Portal:

@@ -123,7 +123,12 @@ class EnginePool:
         missing = plan.needed_bytes - self._available_bytes()
         leaving = [self._entries.pop(victim) for victim in which_to_evict(residents, missing)] if missing > 0 else []
         plan.hold.__enter__()
-        entry = _Entry(name, plan, EngineProcess(plan.spec, on_exit=lambda _error: self._forget(name)))
+        try:
+            engine = EngineProcess(plan.spec, on_exit=lambda _error: self._forget(name))
+        except BaseException:
+            plan.hold.__exit__(None, None, None)
+            raise
+        entry = _Entry(name, plan, engine)
         self._entries[name] = entry
         entry.loading = asyncio.create_task(self._load(entry, leaving))
         # Whoever waits sees the error; with nobody left it is nobody's.

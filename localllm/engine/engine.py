@@ -39,10 +39,6 @@ class Pieces(Protocol):
         """The bytes a token stands for; control tokens give none unless `special`."""
         ...
 
-    def text_of(self, token: int) -> str:
-        """The text of a token, special ones as they are written in templates."""
-        ...
-
 
 @dataclass(slots=True)
 class Job:
@@ -86,7 +82,8 @@ class Engine:
         self._pieces = pieces
         self._emit = emit
         self._clock = clock
-        self._inbox: queue.SimpleQueue[tuple[str, Job | int | None, float]] = queue.SimpleQueue()
+        # A job and when it came, the id of a request to abort, or None to stop.
+        self._inbox: queue.SimpleQueue[tuple[Job, float] | int | None] = queue.SimpleQueue()
         self._requests: dict[int, _Running] = {}
         self._num_started = 0
         self.step_began = 0.0
@@ -95,15 +92,15 @@ class Engine:
 
     def submit(self, job: Job) -> None:
         """Queue a request. Its prompt must leave room for one token in the context."""
-        self._inbox.put(("submit", job, self._clock()))
+        self._inbox.put((job, self._clock()))
 
     def abort(self, request_id: int) -> None:
         """End a request between two steps; unknown ids are ignored."""
-        self._inbox.put(("abort", request_id, 0.0))
+        self._inbox.put(request_id)
 
     def stop(self) -> None:
         """Leave the loop; running requests end as aborted."""
-        self._inbox.put(("stop", None, 0.0))
+        self._inbox.put(None)
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -144,15 +141,15 @@ class Engine:
             self.step_began = 0.0
         while True:
             try:
-                verb, what, at = self._inbox.get(block=idle)
+                message = self._inbox.get(block=idle)
             except queue.Empty:
                 break
             idle = False
-            if verb == "stop":
+            if message is None:
                 return False
-            if verb == "submit" and isinstance(what, Job):
-                self._start(what, at)
-            elif verb == "abort" and (running := self._requests.get(what)) is not None:  # type: ignore[arg-type]
+            if isinstance(message, tuple):
+                self._start(*message)
+            elif (running := self._requests.get(message)) is not None:
                 self._end(running, "abort")
         self._flush()
         return True
@@ -193,7 +190,8 @@ class Engine:
             self._end(running, output.finish)
 
     def _is_wanted(self, parser: OutputParser, token: int) -> bool:
-        return bool(parser.wants_special) and self._pieces.text_of(token) in parser.wants_special
+        wanted = parser.wants_special
+        return bool(wanted) and self._pieces.piece(token, special=True).decode("utf-8", "replace") in wanted
 
     def _say(self, running: _Running, text: str, last: bool = False) -> None:
         """Turn new text into events."""
@@ -239,9 +237,9 @@ class Engine:
         ids = list(self._requests)
         self._requests.clear()
         while not self._inbox.empty():
-            _, what, _ = self._inbox.get()
-            if isinstance(what, Job):
-                ids.append(what.id)
+            message = self._inbox.get()
+            if isinstance(message, tuple):
+                ids.append(message[0].id)
         return ids
 
 

@@ -15,11 +15,15 @@ import signal
 import sys
 import threading
 import time
-from typing import BinaryIO, NoReturn
+from collections.abc import Callable
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from localllm.api import Finished, Usage, check_sampling
 from localllm.engine import frames
 from localllm.errors import EngineLoadError, LocalLLMError
+
+if TYPE_CHECKING:
+    from localllm.engine.engine import Job
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +71,10 @@ class Worker:
             self._sink.write(data)
             self._sink.flush()
 
-    def _guard(self, target: object, *args: object) -> None:
+    def _guard(self, target: Callable[..., None], *args: object) -> None:
         """Run a thread's body; whatever escapes it ends the process, so that no request waits for a dead thread."""
         try:
-            target(*args)  # type: ignore[operator]
+            target(*args)
         except BrokenPipeError:
             os._exit(0)
         except BaseException:
@@ -127,6 +131,7 @@ class Worker:
             except LocalLLMError as error:
                 with self._lock:
                     self._pending.discard(work.id)
+                    self._aborted.discard(work.id)
                 self._send(frames.Failed(work.id, frames.pack_error(error)))
 
     def _prepare(self, work: Work) -> None:
@@ -148,10 +153,7 @@ class Worker:
             self._pending.discard(request_id)
         self._send(frames.Reply(request_id, value))
 
-    def _submit(self, job: object) -> None:
-        from localllm.engine.engine import Job
-
-        assert isinstance(job, Job)
+    def _submit(self, job: Job) -> None:
         with self._lock:
             self._pending.discard(job.id)
             aborted = job.id in self._aborted
