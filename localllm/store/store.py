@@ -330,9 +330,12 @@ class ModelStore:
 
     def _manifest_files(self) -> _Paths:
         try:
-            return sorted(path for path in self._manifests.iterdir() if path.suffix == ".json")
-        except FileNotFoundError:
-            return []
+            with os_errors("read the model store", self.root):
+                return sorted(path for path in self._manifests.iterdir() if path.suffix == ".json")
+        except StoreError as exc:
+            if isinstance(exc.__cause__, FileNotFoundError):
+                return []
+            raise
 
     def _read_manifest(self, path: Path) -> Manifest:
         with open_regular(path) as file:

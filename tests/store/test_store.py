@@ -566,3 +566,9 @@ def test_a_file_name_that_is_no_text_is_refused(store: ModelStore, tmp_path: Pat
     with pytest.raises(StoreError, match="UTF-8"):
         store.add(msgspec.structs.replace(manifest, name="n", blobs=(blob,)))
     assert [m.name for m in store.list()] == ["m"]
+
+
+def test_a_store_that_is_no_directory_is_a_named_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot read the model store"):
+        ModelStore(tmp_path / "file" / "store").list()
