@@ -55,7 +55,7 @@ def _step(scheduler: Scheduler) -> tuple[float, list[Chunk]]:
     began = time.perf_counter()
     batch = scheduler.schedule()
     between = time.perf_counter()
-    sampled = [Sampled(7, False) for chunk in batch.chunks if chunk.samples]
+    sampled = [Sampled((7,)) for chunk in batch.chunks if chunk.samples]
     resumed = time.perf_counter()
     scheduler.update(batch, sampled, 1000)
     return (time.perf_counter() - resumed + between - began) * 1e6, batch.chunks

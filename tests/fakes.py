@@ -16,7 +16,7 @@ from localllm.api import FinishReason, SamplingParams
 from localllm.engine.batch import Batch, Chunk, Copy, Drop, Op, Restore, Sampled, Save, Trim
 from localllm.engine.kv_cache import KVCache, Layout
 from localllm.engine.runner import NoSpaceError
-from localllm.engine.scheduler import Output, Scheduler
+from localllm.engine.scheduler import MAX_FORCED, Output, Scheduler
 from localllm.engine.sequence import Sequence, SequenceStatus
 from localllm.engine.step_cost import StepCost
 
@@ -42,7 +42,8 @@ class Cell:
 class FakeRunner:
     """A Runner whose next token is a function of all tokens in the slot's cells.
 
-    About one token in `end_one_in` ends the generation (0: none). `num_hidden` cells are missing, against the account:
+    About one token in `end_one_in` ends the generation (0: none), about one in `force_one_in` comes with some more that
+    are forced: the same that would be chosen one by one. `num_hidden` cells are missing, against the account:
     a step that needs them raises NoSpaceError, one that needs more than `num_cells` is an error of the account.
     """
 
@@ -56,6 +57,7 @@ class FakeRunner:
         num_batch: int = 64,
         end_one_in: int = 0,
         num_hidden: int = 0,
+        force_one_in: int = 0,
     ) -> None:
         self.slots: list[list[Cell]] = [[] for _ in range(num_slots)]
         self.saved: dict[int, list[Cell]] = {}
@@ -66,6 +68,7 @@ class FakeRunner:
         self.can_trim = can_trim
         self.num_batch = num_batch
         self.end_one_in = end_one_in
+        self.force_one_in = force_one_in
         self.num_used = 0
         self.num_computed = 0
         self.num_moved = 0
@@ -103,6 +106,15 @@ class FakeRunner:
             self._compute(chunk)
         self._check_capacity()
         return [self._sample(chunk) for chunk in batch.chunks if chunk.samples]
+
+    def predict(self, tokens: list[int], count: int) -> list[int]:
+        """The next `count` tokens after `tokens`, up to an end."""
+        digest = crc32(b"".join(token.to_bytes(4, "little") for token in tokens))
+        found: list[int] = []
+        while len(found) < count and not self._ends(digest):
+            found.append(digest % NUM_VOCAB)
+            digest = crc32(found[-1].to_bytes(4, "little"), digest)
+        return found
 
     def close(self) -> None:
         """Give all memory back."""
@@ -182,9 +194,26 @@ class FakeRunner:
             cells.append(Cell(position, token, digest))
         self.num_used += len(chunk.tokens)
 
+    def _ends(self, digest: int) -> bool:
+        return bool(self.end_one_in) and (digest >> 8) % self.end_one_in == 0
+
     def _sample(self, chunk: Chunk) -> Sampled:
-        digest = self.slots[chunk.slot][-1].digest
-        return Sampled(digest % NUM_VOCAB, bool(self.end_one_in) and (digest >> 8) % self.end_one_in == 0)
+        cells = self.slots[chunk.slot]
+        first = len(cells) - 1 - chunk.num_drafts
+        tokens: list[int] = []
+        while True:
+            digest = cells[first + len(tokens)].digest
+            tokens.append(digest % NUM_VOCAB)
+            num_accepted = len(tokens) - 1
+            if self._ends(digest):
+                return Sampled(tuple(tokens), True, num_accepted=num_accepted)
+            if num_accepted == chunk.num_drafts or cells[first + len(tokens)].token != tokens[-1]:
+                break
+        if self.force_one_in and (digest >> 16) % self.force_one_in == 0:
+            known = [cell.token for cell in cells[: first + 1]] + tokens
+            forced = self.predict(known, (digest >> 20) % 24)
+            return Sampled((*tokens, *forced), num_accepted=num_accepted, num_forced=len(forced))
+        return Sampled(tuple(tokens), num_accepted=num_accepted)
 
 
 @dataclass(slots=True)
@@ -201,7 +230,7 @@ class Story:
 class Simulation:
     """Scheduler and FakeRunner in one loop with a simulated clock. Every step is checked.
 
-    `cost_us` tells how long a batch takes; without it a step takes 1 ms.
+    `cost_us` tells how long a batch takes; without it a step takes 1 ms. `draft` guesses what comes after a sequence.
     """
 
     def __init__(
@@ -217,6 +246,8 @@ class Simulation:
         target_us: int = 150_000,
         end_one_in: int = 0,
         num_hidden: int = 0,
+        force_one_in: int = 0,
+        draft: Callable[[Sequence, FakeRunner], list[int]] = lambda _sequence, _runner: [],
         cost_us: Callable[[Batch], int] = lambda _: 1000,
     ) -> None:
         self.cache = KVCache(num_slots, num_cells, layout, can_trim=can_trim, host_tokens=host_tokens)
@@ -229,7 +260,9 @@ class Simulation:
             num_batch=num_batch,
             end_one_in=end_one_in,
             num_hidden=num_hidden,
+            force_one_in=force_one_in,
         )
+        self.draft = draft
         self.runner.after_ops = self._check_account
         self.cost_us = cost_us
         self.stories: dict[int, Story] = {}
@@ -258,6 +291,8 @@ class Simulation:
     def step(self) -> Batch:
         """Schedule, run, update, check. Returns what was run (nothing when llama.cpp found no space)."""
         decoding = [story.sequence for story in self.stories.values() if _is_decoding(story.sequence)]
+        for sequence in decoding:
+            sequence.drafts = self.draft(sequence, self.runner)
         batch = self.scheduler.schedule()
         self._check_batch(batch, decoding)
         if not batch:
@@ -302,7 +337,7 @@ class Simulation:
     def _take(self, output: Output) -> None:
         story = self.stories[output.sequence.id]
         assert story.finish is None, f"{output.sequence} got a token after its end"
-        story.tokens.append(output.sampled.token)
+        story.tokens.extend(output.sampled.tokens[: output.num_tokens])
         story.finish = output.finish
         story.first_step = story.first_step or self.num_steps
         if output.finish is not None:
@@ -313,16 +348,17 @@ class Simulation:
         """Nobody is forgotten: who was decoding decodes on or was sent back, and no step is idle while work is left."""
         chunks = {chunk.sequence_id: chunk for chunk in batch.chunks}
         assert bool(chunks) == self.busy
+        full = sum(len(chunk.tokens) for chunk in batch.chunks) + MAX_FORCED >= self.runner.num_batch
         for sequence in decoding:
-            if _is_decoding(sequence):
-                assert len(chunks[sequence.id].tokens) == 1
+            if _is_decoding(sequence) and not (full and sequence.id not in chunks):
                 assert chunks[sequence.id].samples
         for number, chunk in chunks.items():
             sequence = self.stories[number].sequence
             end = chunk.start + len(chunk.tokens)
             assert chunk.slot == sequence.slot
-            assert chunk.tokens == sequence.tokens[chunk.start : end]
-            assert chunk.samples == (end == len(sequence.tokens))
+            assert chunk.tokens == (sequence.tokens + sequence.drafts)[chunk.start : end]
+            assert chunk.num_drafts == (len(sequence.drafts) if chunk.samples else 0)
+            assert chunk.samples == (end - chunk.num_drafts == len(sequence.tokens))
 
     def check(self) -> None:
         """What must hold between any two steps: the sequences' counters tell what is in their cells."""
@@ -342,7 +378,8 @@ class Simulation:
             sequence = running.get(slot.index)
             assert slot.busy == (sequence is not None)
             assert runner.contents(slot.index) == slot.tokens[: slot.num_computed]
-            assert cache._cells.length(slot.index) == len(sequence.tokens if sequence else cells)
+            num_drafts = len(sequence.drafts) if sequence else 0
+            assert cache._cells.length(slot.index) == len(sequence.tokens if sequence else cells) + num_drafts
             num_planned += cache._cells.length(slot.index) - len(cells)
         assert cache._cells.num_used == runner.num_used + num_planned
         kept = {key: [cell.token for cell in cells] for key, cells in runner.saved.items()}

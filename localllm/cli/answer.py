@@ -83,7 +83,7 @@ class AnswerView:
             answer.notices.append(event)
             self._fresh_line()
             self._output.note(f"note: {event.message}")
-        else:
+        elif isinstance(event, Finished):
             answer.finished = event
 
     def _show_text(self, words: str) -> None:

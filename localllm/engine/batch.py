@@ -52,13 +52,18 @@ Op = Copy | Trim | Save | Restore | Drop
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Consecutive tokens of one sequence, from position `start`. `samples`: a next token is wanted after the last."""
+    """Consecutive tokens of one sequence, from position `start`.
+
+    `samples`: a next token is wanted. The last `num_drafts` tokens are guesses: each is checked against what the model
+    chooses at its place, and counts only while all before it were right.
+    """
 
     sequence_id: int
     slot: int
     start: int
     tokens: list[int]
     samples: bool
+    num_drafts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +79,17 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """The token chosen after a chunk. `ends`: it ends the generation. `logprobs` is opaque to the scheduler."""
+    """What followed a chunk: one or more tokens, in order.
 
-    token: int
-    ends: bool
-    logprobs: Any = None
+    The first `num_accepted` repeat the chunk's drafts and are computed already; the next one is the model's own choice.
+    The last `num_forced` were dictated by a constraint. `ends`: the last token is an end of generation. `complete`: the
+    last token is part of the answer, and nothing may follow it. `logprobs` belong to the tokens, one each, or there are
+    none; they are opaque to the scheduler.
+    """
+
+    tokens: tuple[int, ...]
+    ends: bool = False
+    complete: bool = False
+    num_accepted: int = 0
+    num_forced: int = 0
+    logprobs: tuple[Any, ...] = ()

@@ -20,6 +20,7 @@ from localllm.api import (
     SamplingParams,
     TextDelta,
     Timings,
+    TokenLogprob,
     Usage,
 )
 from localllm.engine.batch import Batch
@@ -63,6 +64,9 @@ class _Running:
     first_token: float = 0.0
     last_token: float = 0.0
     num_reasoning: int = 0
+    num_forced: int = 0
+    num_drafted: int = 0
+    num_accepted: int = 0
     events: list[Event] = field(default_factory=list)
 
 
@@ -170,6 +174,7 @@ class Engine:
     def _mark_started(self, batch: Batch, began: float) -> None:
         for chunk in batch.chunks:
             running = self._requests[chunk.sequence_id]
+            running.num_drafted += chunk.num_drafts
             if not running.started:
                 running.started = began
 
@@ -178,16 +183,25 @@ class Engine:
         running.first_token = running.first_token or now
         running.last_token = now
         sampled = output.sampled
-        if not sampled.ends:
-            parser = running.job.parser
-            special = parser is not None and self._is_wanted(parser, sampled.token)
-            running.num_reasoning += parser is not None and parser.in_reasoning
-            piece = self._pieces.piece(sampled.token, special)
-            self._say(running, running.text.feed(piece, sampled.logprobs))
+        running.num_accepted += sampled.num_accepted
+        running.num_forced += max(0, output.num_tokens - (len(sampled.tokens) - sampled.num_forced))
+        for at in range(output.num_tokens):
+            if sampled.ends and at == len(sampled.tokens) - 1:
+                break
+            self._feed(running, sampled.tokens[at], sampled.logprobs[at] if sampled.logprobs else None)
+            if running.text.stopped is not None:
+                break
         if running.text.stopped is not None:
             self._end(running, "stop")
         elif output.finish is not None:
             self._end(running, output.finish)
+
+    def _feed(self, running: _Running, token: int, logprob: TokenLogprob | None) -> None:
+        """One token of the answer becomes text."""
+        parser = running.job.parser
+        special = parser is not None and self._is_wanted(parser, token)
+        running.num_reasoning += parser is not None and parser.in_reasoning
+        self._say(running, running.text.feed(self._pieces.piece(token, special), logprob))
 
     def _is_wanted(self, parser: OutputParser, token: int) -> bool:
         wanted = parser.wants_special
@@ -245,7 +259,15 @@ class Engine:
 
 def _usage(running: _Running) -> Usage:
     sequence = running.sequence
-    return Usage(sequence.num_prompt, sequence.num_cached, sequence.num_output, running.num_reasoning)
+    return Usage(
+        sequence.num_prompt,
+        sequence.num_cached,
+        sequence.num_output,
+        running.num_reasoning,
+        running.num_forced,
+        running.num_drafted,
+        running.num_accepted,
+    )
 
 
 def _timings(running: _Running, now: float) -> Timings:

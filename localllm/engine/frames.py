@@ -21,7 +21,8 @@ class LoadSpec(msgspec.Struct, frozen=True):
 
     `num_ctx` bounds one sequence; `num_cells` is the size of the cache in tokens, over all slots. `host_tokens` bounds
     the prefixes kept in host memory. `devices` are ggml device names; empty means CPU only,
-    None leaves the choice to llama.cpp.
+    None leaves the choice to llama.cpp. `flash_attn` None leaves that to llama.cpp. `max_drafts` bounds the tokens
+    guessed ahead in one step for one sequence.
     """
 
     paths: tuple[str, ...]
@@ -34,7 +35,12 @@ class LoadSpec(msgspec.Struct, frozen=True):
     devices: tuple[str, ...] | None = ()
     num_gpu_layers: int = -1
     use_mmap: bool = True
+    num_ubatch: int = 512
+    flash_attn: bool | None = None
+    kv_type_k: str = "f16"
+    kv_type_v: str = "f16"
     host_tokens: int = 0
+    max_drafts: int = 0
     step_target_us: int = 150_000
 
 

@@ -143,6 +143,11 @@ class KVCache:
         """Record how many tokens of a busy slot are in its cells."""
         self._slots[slot].num_computed = num_computed
 
+    def cut(self, slot: int, num_computed: int, ops: list[Op]) -> None:
+        """Keep the first `num_computed` tokens of a busy slot: what follows was computed and proved wrong."""
+        ops.append(Trim(slot, num_computed))
+        self._cells.trim(slot, num_computed)
+
     def release(self, slot: int, tokens: list[int], ops: list[Op]) -> None:
         """End a busy slot that has computed the given tokens; they stay as a cached prefix."""
         self._tick += 1

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from localllm.api import SamplingParams
+from localllm.api import SamplingParams, TokenLogprob
 from localllm.binding import C, library_function
-from localllm.engine.batch import Batch, Copy, Drop, Op, Restore, Sampled, Save, Trim
+from localllm.engine.batch import Batch, Chunk, Copy, Drop, Op, Restore, Sampled, Save, Trim
 from localllm.engine.frames import LoadSpec
 from localllm.engine.runner import NoSpaceError
 from localllm.engine.sampling import Sampler
@@ -23,6 +23,19 @@ from localllm.engine.vocab import Vocab
 from localllm.errors import EngineError, EngineLoadError
 
 State = npt.NDArray[np.uint8]
+
+# ggml's numbers of the types a cache may have; the binding lacks some.
+KV_TYPES = {
+    "f32": 0,
+    "f16": 1,
+    "bf16": 30,
+    "q8_0": 8,
+    "q5_1": 7,
+    "q5_0": 6,
+    "q4_1": 3,
+    "q4_0": 2,
+    "iq4_nl": 20,
+}
 
 
 class LlamaModel:
@@ -75,9 +88,11 @@ class LlamaRunner:
         params = C.llama_context_default_params()
         params.n_ctx = spec.num_cells
         params.n_batch = spec.num_batch
-        params.n_ubatch = min(spec.num_batch, 512)
+        params.n_ubatch = min(spec.num_batch, spec.num_ubatch)
         params.n_seq_max = spec.num_slots
-        params.n_outputs_max = spec.num_slots
+        params.n_outputs_max = spec.num_slots * (1 + spec.max_drafts)
+        params.flash_attn_type = -1 if spec.flash_attn is None else int(spec.flash_attn)
+        params.type_k, params.type_v = _kv_type(spec.kv_type_k), _kv_type(spec.kv_type_v)
         params.n_threads = params.n_threads_batch = spec.num_threads
         params.kv_unified = spec.kv_layout == "unified"
         params.no_perf = True
@@ -87,7 +102,7 @@ class LlamaRunner:
             raise EngineLoadError(f"no memory for a context of {spec.num_cells} tokens", hint=hint)
         self._memory = C.llama_get_memory(self._context)
         self._unified = params.kv_unified
-        self._num_slots = spec.num_slots
+        self._max_outputs = spec.num_slots * (1 + spec.max_drafts)
         self._buffers = _BatchBuffers(spec.num_batch)
         self._samplers: dict[int, Sampler] = {}
         self._saved: dict[int, State] = {}
@@ -110,14 +125,15 @@ class LlamaRunner:
         if not batch.chunks:
             return []
         outputs = self._buffers.fill(batch.chunks)
-        if len(outputs) > self._num_slots:
-            raise EngineError(f"{len(outputs)} outputs for {self._num_slots} slots")
+        num_outputs = sum(1 + chunk.num_drafts for chunk, _ in outputs)
+        if num_outputs > self._max_outputs:
+            raise EngineError(f"{num_outputs} outputs in a step, at most {self._max_outputs}")
         code = C.llama_decode(self._context, self._buffers.batch)
         if code == 1:
             raise NoSpaceError
         if code != 0:
             raise EngineError(f"llama.cpp could not compute a step (code {code})")
-        return [self._sample(sequence_id, index) for sequence_id, index in outputs]
+        return [self._sample(chunk, index) for chunk, index in outputs]
 
     def close(self) -> None:
         """Free the context, its memory and all samplers."""
@@ -128,9 +144,21 @@ class LlamaRunner:
             C.llama_free(self._context)
             self._context = None
 
-    def _sample(self, sequence_id: int, index: int) -> Sampled:
-        token, logprob = self._samplers[sequence_id].sample(self._context, index)
-        return Sampled(token, self._vocab.ends(token), logprob)
+    def _sample(self, chunk: Chunk, index: int) -> Sampled:
+        """Choose what follows a chunk, whose outputs start at `index`: on and on while the drafts are right."""
+        sampler = self._samplers[chunk.sequence_id]
+        drafts = chunk.tokens[len(chunk.tokens) - chunk.num_drafts :]
+        tokens: list[int] = []
+        logprobs: list[TokenLogprob] = []
+        while True:
+            token, logprob = sampler.sample(self._context, index + len(tokens))
+            tokens.append(token)
+            if logprob is not None:
+                logprobs.append(logprob)
+            num_accepted = len(tokens) - 1
+            ends = self._vocab.ends(token)
+            if ends or num_accepted == len(drafts) or token != drafts[num_accepted]:
+                return Sampled(tuple(tokens), ends, num_accepted=num_accepted, logprobs=tuple(logprobs))
 
     def _carry_out(self, op: Op, states: dict[int, State]) -> None:
         """Do one cache operation. `states` holds the states read in this step, for copies to several slots."""
@@ -192,9 +220,9 @@ class _BatchBuffers:
         self.batch.seq_id = self._slot_pointers.ctypes.data_as(ctypes.POINTER(ctypes.POINTER(C.llama_seq_id)))
         self.batch.logits = self._wanted.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
 
-    def fill(self, chunks: list[Any]) -> list[tuple[int, int]]:
-        """Lay out the chunks; return (sequence id, index) of each output."""
-        outputs: list[tuple[int, int]] = []
+    def fill(self, chunks: list[Chunk]) -> list[tuple[Chunk, int]]:
+        """Lay out the chunks; return those that sample, each with the index of its first output."""
+        outputs: list[tuple[Chunk, int]] = []
         at = 0
         total = sum(len(chunk.tokens) for chunk in chunks)
         if total > len(self._tokens):
@@ -206,11 +234,18 @@ class _BatchBuffers:
             self._positions[at:end] = range(chunk.start, chunk.start + end - at)
             self._slots[at:end] = chunk.slot
             if chunk.samples:
-                self._wanted[end - 1] = 1
-                outputs.append((chunk.sequence_id, end - 1))
+                first = end - 1 - chunk.num_drafts
+                self._wanted[first:end] = 1
+                outputs.append((chunk, first))
             at = end
         self.batch.n_tokens = total
         return outputs
+
+
+def _kv_type(name: str) -> int:
+    if name not in KV_TYPES:
+        raise EngineLoadError(f"no cache type {name}", hint="known are " + ", ".join(KV_TYPES))
+    return KV_TYPES[name]
 
 
 def _bytes_of(state: State) -> Any:

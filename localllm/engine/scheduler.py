@@ -16,13 +16,19 @@ from localllm.engine.kv_cache import MIN_MOVE, Coming, KVCache
 from localllm.engine.sequence import Sequence, SequenceStatus
 from localllm.engine.step_cost import StepCost
 
+# A sequence with more known tokens than this to compute takes its turn with the prompts.
+MAX_FORCED = 16
+
+NO_DRAFTS: list[int] = []
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a step brought one sequence: a token and, with its last one, why it ended."""
+    """What a step brought one sequence: the first `num_tokens` of `sampled` and, with its last one, why it ended."""
 
     sequence: Sequence
     sampled: Sampled
+    num_tokens: int
     finish: FinishReason | None
 
 
@@ -82,12 +88,13 @@ class Scheduler:
         """Decide the next step. An empty batch means: nothing to do until something is added."""
         by_age = sorted(self._running.values(), key=lambda running: running.order)
         decoding = [running for running in by_age if running.status is SequenceStatus.DECODE]
+        self._bound_drafts(decoding)
         # By age: only younger ones, which have yet to reserve, are sent back to make room.
         decoding = [running for running in decoding if self._reserve_token(running)]
         self._admit()
         self._close_gap()
-        chunks = [_chunk(running, 1) for running in decoding]
-        chunks += self._prompt_chunks(num_decoding=len(chunks))
+        chunks = self._decode_chunks(decoding)
+        chunks += self._prompt_chunks(len(chunks), sum(len(chunk.tokens) for chunk in chunks))
         chunks.sort(key=lambda chunk: chunk.slot)
         ops, self._ops = self._ops, []
         return Batch(ops, chunks)
@@ -98,17 +105,20 @@ class Scheduler:
         results = iter(sampled)
         num_prompt = num_decoding = 0
         for chunk in batch.chunks:
-            token = next(results) if chunk.samples else None
+            result = next(results) if chunk.samples else None
             sequence = self._running[chunk.sequence_id]
-            if len(chunk.tokens) == 1 and chunk.samples:
+            if sequence.status is SequenceStatus.DECODE:
                 num_decoding += 1
             else:
                 num_prompt += len(chunk.tokens)
-            sequence.num_computed = chunk.start + len(chunk.tokens)
+            num_wrong = chunk.num_drafts - (result.num_accepted if result is not None else 0)
+            sequence.num_computed = chunk.start + len(chunk.tokens) - num_wrong
             assert sequence.slot is not None
             self._cache.computed(sequence.slot, sequence.num_computed)
-            if token is not None:
-                outputs.append(self._accept(sequence, token))
+            if num_wrong:
+                self._cache.cut(sequence.slot, sequence.num_computed, self._ops)
+            if result is not None:
+                outputs.append(self._accept(sequence, result))
         self._cost.observe(num_prompt, num_decoding, step_us)
         return outputs
 
@@ -143,16 +153,27 @@ class Scheduler:
     # --- inside ---------------------------------------------------------------------------------------------------
 
     def _accept(self, sequence: Sequence, sampled: Sampled) -> Output:
-        sequence.tokens.append(sampled.token)
-        sequence.status = SequenceStatus.DECODE
+        room = self._num_ctx - len(sequence.tokens)
+        if sequence.max_tokens is not None:
+            room = min(room, sequence.max_tokens - sequence.num_output)
+        num_tokens = min(len(sampled.tokens), room)
+        sequence.tokens.extend(sampled.tokens[:num_tokens])
+        if sequence.num_computed > len(sequence.tokens):
+            # Drafts that were right, beyond the end.
+            assert sequence.slot is not None
+            sequence.num_computed = len(sequence.tokens)
+            self._cache.computed(sequence.slot, sequence.num_computed)
+            self._cache.cut(sequence.slot, sequence.num_computed, self._ops)
+        sequence.drafts = []
+        sequence.status = SequenceStatus.DECODE if sequence.num_left <= MAX_FORCED else SequenceStatus.PREFILL
         finish: FinishReason | None = None
-        if sampled.ends:
+        if num_tokens == len(sampled.tokens) and (sampled.ends or sampled.complete):
             finish = "stop"
-        elif sequence.num_output == sequence.max_tokens or len(sequence.tokens) >= self._num_ctx:
+        elif num_tokens == room:
             finish = "length"
         if finish is not None:
             self.finish(sequence)
-        return Output(sequence, sampled, finish)
+        return Output(sequence, sampled, num_tokens, finish)
 
     def _release(self, sequence: Sequence) -> None:
         assert sequence.slot is not None
@@ -187,8 +208,12 @@ class Scheduler:
         self._waiting.extendleft(reversed(held_back))
 
     def _reserve_token(self, sequence: Sequence) -> bool:
-        """Get a cell for the token to decode, making younger sequences wait where needed."""
+        """Get cells for what is to be decoded, making younger sequences wait where needed; drafts only where free."""
         while sequence.slot is not None:
+            if sequence.drafts:
+                if self._cache.reserve(sequence.slot, len(sequence.tokens) + len(sequence.drafts), self._ops):
+                    return True
+                sequence.drafts = []
             if self._cache.reserve(sequence.slot, len(sequence.tokens), self._ops):
                 return True
             self._preempt(max(self._running.values(), key=lambda running: running.order))
@@ -198,6 +223,7 @@ class Scheduler:
         self._release(sequence)
         sequence.num_preemptions += 1
         sequence.num_computed = 0
+        sequence.drafts = []
         sequence.status = SequenceStatus.WAITING
         self._waiting.appendleft(sequence)
 
@@ -212,8 +238,25 @@ class Scheduler:
             self._cache.relocate(last, gap, self._ops)
             by_slot[last].slot = gap
 
-    def _prompt_chunks(self, num_decoding: int) -> list[Chunk]:
-        budget = min(self._cost.budget(num_decoding), self._num_batch - num_decoding)
+    def _bound_drafts(self, decoding: list[Sequence]) -> None:
+        """Keep as many drafts as the step and each sequence's context have room for."""
+        room = self._num_batch - sum(running.num_left for running in decoding)
+        for running in decoding:
+            del running.drafts[max(0, min(room, self._num_ctx - len(running.tokens))) :]
+            room -= len(running.drafts)
+
+    def _decode_chunks(self, decoding: list[Sequence]) -> list[Chunk]:
+        """What every decoding sequence has to compute; the youngest sit this step out where forced tokens fill it."""
+        room = self._num_batch
+        chunks: list[Chunk] = []
+        for running in decoding:
+            if running.num_left <= room:
+                chunks.append(_chunk(running, running.num_left, running.drafts))
+                room -= len(chunks[-1].tokens)
+        return chunks
+
+    def _prompt_chunks(self, num_decoding: int, num_tokens: int) -> list[Chunk]:
+        budget = min(self._cost.budget(num_decoding), self._num_batch - num_tokens)
         prompts = [running for running in self._running.values() if running.status is SequenceStatus.PREFILL]
         if not prompts or budget <= 0:
             return []
@@ -235,8 +278,9 @@ def _prefix_is_coming(sequence: Sequence) -> bool:
     return source.status is SequenceStatus.PREFILL and num_tokens - source.num_computed >= MIN_MOVE
 
 
-def _chunk(sequence: Sequence, num_tokens: int) -> Chunk:
+def _chunk(sequence: Sequence, num_tokens: int, drafts: list[int] = NO_DRAFTS) -> Chunk:
     assert sequence.slot is not None
     start = sequence.num_computed
     end = start + num_tokens
-    return Chunk(sequence.id, sequence.slot, start, sequence.tokens[start:end], samples=end == len(sequence.tokens))
+    tokens = sequence.tokens[start:end] + drafts
+    return Chunk(sequence.id, sequence.slot, start, tokens, end == len(sequence.tokens), len(drafts))

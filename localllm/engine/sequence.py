@@ -19,10 +19,12 @@ class Sequence:
 
     `num_computed` tokens have their keys and values in the cache. `num_cached` of the prompt were found there and never
     computed for this request. `slot` is the llama.cpp sequence id while the sequence has one. `waits_for` names a
-    running sequence and how many tokens of their common prefix it will have computed.
+    running sequence and how many tokens of their common prefix it will have computed. `drafts` are guesses at what
+    comes after `tokens`, for the next step to check; whoever makes them sets them before each.
     """
 
     __slots__ = (
+        "drafts",
         "id",
         "max_tokens",
         "num_cached",
@@ -46,6 +48,7 @@ class Sequence:
         self.max_tokens = max_tokens
         self.order = order
         self.slot: int | None = None
+        self.drafts: list[int] = []
         self.waits_for: tuple[Sequence, int] | None = None
         self.status = SequenceStatus.WAITING
 
@@ -56,7 +59,7 @@ class Sequence:
 
     @property
     def num_left(self) -> int:
-        """Tokens known but not computed yet: the rest of the prompt, or 1 while decoding."""
+        """Tokens known but not computed yet: the rest of the prompt; while decoding 1, and what a constraint forced."""
         return len(self.tokens) - self.num_computed
 
     def __repr__(self) -> str:

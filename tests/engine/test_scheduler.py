@@ -309,7 +309,7 @@ def test_update_does_not_forgive_a_sequence_that_ended_under_way() -> None:
     batch = simulation.scheduler.schedule()
     simulation.scheduler.finish(sequence)
     with pytest.raises(KeyError):
-        simulation.scheduler.update(batch, [Sampled(1, False)], 1000)
+        simulation.scheduler.update(batch, [Sampled((1,))], 1000)
 
 
 def test_max_tokens_of_nothing_is_refused() -> None:

@@ -1,0 +1,91 @@
+"""What comes back at once: vectors, rankings, listings."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from localllm.api.sampling import SamplingParams
+from localllm.api.value import Value
+
+
+class Embeddings(Value, frozen=True):
+    """One vector per input, in order: little-endian float32, `num_dimensions` each."""
+
+    vectors: tuple[bytes, ...]
+    num_dimensions: int
+    num_tokens: tuple[int, ...]
+    num_truncated: int = 0
+
+    def floats(self) -> list[tuple[float, ...]]:
+        """The vectors as numbers."""
+        return [struct.unpack(f"<{self.num_dimensions}f", vector) for vector in self.vectors]
+
+
+class Ranked(Value, frozen=True):
+    """One document's place: its index in the request and the model's score (higher is better)."""
+
+    index: int
+    score: float
+
+
+class Ranking(Value, frozen=True):
+    """Documents, best first. `is_probability`: scores lie between 0 and 1."""
+
+    results: tuple[Ranked, ...]
+    num_tokens: int
+    is_probability: bool
+
+
+class Rendered(Value, frozen=True):
+    """The exact prompt of a chat: its text with control tokens spelled out, and the ids the model is given."""
+
+    prompt: str
+    tokens: tuple[int, ...]
+
+
+class Receipt(Value, frozen=True):
+    """What an answer was made from: enough to make it again with `deterministic`, and to see what differs.
+
+    `model` is the digest of the weights; the others are SHA-256 in hex.
+    """
+
+    model: str
+    template: str
+    prompt_tokens: str
+    output_tokens: str
+    build: str
+    load: dict[str, Any]
+    sampling: SamplingParams
+    deterministic: bool
+
+
+class ModelInfo(Value, frozen=True):
+    """An installed model, as listings show it. `modified` is ISO 8601, UTC."""
+
+    name: str
+    size_bytes: int
+    digest: str
+    origin: str
+    modified: str
+    architecture: str | None = None
+    num_params: int | None = None
+    quant: str | None = None
+    num_ctx_train: int | None = None
+    licence: str | None = None
+    capabilities: tuple[str, ...] = ()
+
+
+class LoadedModel(Value, frozen=True):
+    """A model in memory, as `ps` shows it. `bytes_by_device` is what the engine's own buffers take."""
+
+    name: str
+    pid: int
+    num_ctx: int
+    num_slots: int
+    num_ctx_train: int
+    device: str
+    num_active: int = 0
+    num_waiting: int = 0
+    load_s: float = 0.0
+    bytes_by_device: dict[str, int] = {}

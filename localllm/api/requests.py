@@ -1,0 +1,138 @@
+"""What a front end asks for."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from localllm.api.constraints import Constraint
+from localllm.api.messages import Message, ToolSpec
+from localllm.api.sampling import SamplingParams
+from localllm.api.value import Value
+
+Truncate = Literal["error", "oldest"]
+
+
+class Adapter(Value, frozen=True):
+    """A LoRA adapter: a GGUF file, applied with `scale`."""
+
+    path: str
+    scale: float = 1.0
+
+
+class LoadOptions(Value, frozen=True):
+    """How a model is loaded. None means: chosen for this machine.
+
+    `num_ctx`: tokens of context a request may use. `num_slots`: sequences that run at once (1 to 256).
+    `num_batch`: tokens of one step; `num_ubatch`: of one pass through the graph.
+    `device`: "cpu", "auto", or a ggml device name such as "CUDA0". `num_gpu_layers` -1: all.
+    `kv_layout`: "unified" shares one pool of cells, "streams" gives every sequence its own.
+    `kv_type_k`, `kv_type_v`: ggml types of the cache ("f16", "q8_0", "q4_0" and so on); a quantized V needs flash
+    attention. `adapters` are applied to every request; `draft_model` names a small model of the same vocabulary.
+    `prefix_disk_bytes` bounds the prefixes kept on disk (0: none).
+    """
+
+    num_ctx: int | None = None
+    num_slots: int | None = None
+    num_batch: int | None = None
+    num_ubatch: int | None = None
+    num_threads: int | None = None
+    device: str | None = None
+    num_gpu_layers: int | None = None
+    kv_layout: Literal["unified", "streams"] | None = None
+    kv_type_k: str | None = None
+    kv_type_v: str | None = None
+    flash_attn: bool | None = None
+    use_mmap: bool = True
+    adapters: tuple[Adapter, ...] = ()
+    draft_model: str | None = None
+    prefix_disk_bytes: int | None = None
+
+
+class GenerationRequest(Value, frozen=True, kw_only=True):
+    """What chats and raw completions have in common.
+
+    `request_id` names the request for `Backend.control`; unnamed ones get a name of their own.
+    `constraint` bounds the answer's form; reasoning before it is free. `n` answers share one prefill.
+    `adapters` come on top of those the model was loaded with.
+    `speculate`: None drafts tokens where that pays, False never; the tokens are the same either way.
+    `prompt_logprobs`: alternatives per prompt token (0: only the token's own; None: none).
+    `reasoning_budget`: tokens of thinking before the model is made to answer (0: none, None: no bound).
+    `deterministic` computes the request in a batch shape of its own, so that a seed gives the same bytes whatever else
+    runs; slower. `receipt` asks for a Receipt with the answer.
+    Requests queue by `priority` (higher first), then turn about between `client`s. After `deadline_s` seconds the
+    request ends with what it has. `end_runaway` ends an answer that repeats itself for ever.
+    """
+
+    request_id: str | None = None
+    constraint: Constraint | None = None
+    n: int = 1
+    adapters: tuple[Adapter, ...] = ()
+    speculate: bool | None = None
+    prompt_logprobs: int | None = None
+    reasoning_budget: int | None = None
+    deterministic: bool = False
+    receipt: bool = False
+    priority: int = 0
+    client: str = ""
+    deadline_s: float | None = None
+    end_runaway: bool = False
+
+
+class ChatRequest(GenerationRequest, frozen=True):
+    """Messages to be answered by `model`.
+
+    `think`: None leaves reasoning to the model's template, False asks it not to. `truncate="oldest"` drops the oldest
+    turns of an over-long conversation and reports it as a Notice; the default is a ContextLengthError.
+    `template_args` are extra variables for the chat template.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    sampling: SamplingParams = SamplingParams()
+    tools: tuple[ToolSpec, ...] = ()
+    think: bool | None = None
+    truncate: Truncate = "error"
+    template_args: dict[str, Any] = {}
+
+
+class CompletionRequest(GenerationRequest, frozen=True):
+    """Raw text (or token ids) to be continued by `model`; no chat template.
+
+    Special-token text in a `str` prompt is read as ordinary text unless `parse_special` is set. With `suffix` the model
+    fills in what stands between the two (FIM): a named error where its vocabulary has no tokens for that.
+    """
+
+    model: str
+    prompt: str | tuple[int, ...]
+    sampling: SamplingParams = SamplingParams()
+    parse_special: bool = False
+    suffix: str | None = None
+
+
+class EmbedRequest(Value, frozen=True):
+    """Texts (or token ids) to be turned into vectors by `model`, batched.
+
+    Vectors have length 1 unless `normalize` is False. `dimensions` keeps the first ones, for models trained to be cut.
+    `truncate` drops the end of an input that is too long, and says so; the default is a ContextLengthError.
+    `pooling` overrides the model's own ("mean", "cls", "last").
+    """
+
+    model: str
+    inputs: tuple[str | tuple[int, ...], ...]
+    normalize: bool = True
+    dimensions: int | None = None
+    truncate: bool = False
+    pooling: str | None = None
+
+
+class RerankRequest(Value, frozen=True):
+    """Documents to be ordered by how well they answer `query`. `top_n` None returns all."""
+
+    model: str
+    query: str
+    documents: tuple[str, ...]
+    top_n: int | None = None
+    truncate: bool = False
+
+
+Control = Literal["stop_thinking", "stop"]
