@@ -41,7 +41,7 @@ class LoadSpec(msgspec.Struct, frozen=True):
     kv_type_v: str = "f16"
     host_tokens: int = 0
     max_drafts: int = 0
-    step_target_us: int = 150_000
+    step_target_us: int = 200_000
 
 
 class EngineInfo(msgspec.Struct, frozen=True):

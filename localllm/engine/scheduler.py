@@ -267,7 +267,23 @@ class Scheduler:
             more = min(budget, sequence.num_left - share.get(sequence.id, 0))
             share[sequence.id] = share.get(sequence.id, 0) + more
             budget -= more
+        forks = self._forks()
+        for running in prompts:
+            if (fork := forks.get(running.id, 0)) > running.num_computed:
+                share[running.id] = min(share[running.id], fork - running.num_computed)
         return [_chunk(running, share[running.id]) for running in prompts if share[running.id]]
+
+    def _forks(self) -> dict[int, int]:
+        """How far running prompts are to go before others that share their prefix join in.
+
+        The rests of all of them then take one step together, before any of them decodes and makes steps short.
+        """
+        forks: dict[int, int] = {}
+        for sequence in self._waiting:
+            if sequence.waits_for is not None:
+                source, num_tokens = sequence.waits_for
+                forks[source.id] = max(num_tokens, forks.get(source.id, 0))
+        return forks
 
 
 def _prefix_is_coming(sequence: Sequence) -> bool:

@@ -85,6 +85,16 @@ def test_a_prefix_that_arrives_eight_times_at_once_is_computed_once(layout: Layo
     assert max(story.first_step or 0 for story in simulation.stories.values()) <= 3
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_those_who_share_a_prefix_have_their_first_token_in_one_step(layout: Layout) -> None:
+    """The first stops at the fork, so that the others' rests are not spread over steps made short by its decoding."""
+    simulation = Simulation(num_slots=8, num_cells=8 * 512, layout=layout, num_batch=512, cost_us=cpu_cost_us)
+    prefix = words(1, 300)
+    sequences = [simulation.add(prefix + words(10 + n, 20), max_tokens=5) for n in range(8)]
+    simulation.run()
+    assert {simulation.stories[sequence.id].first_step for sequence in sequences} == {2}
+
+
 def test_sharing_in_the_unified_pool_takes_no_cells_and_moves_nothing() -> None:
     simulation = Simulation(num_slots=8, num_cells=1100, num_ctx=1024, num_batch=1024)
     system = words(1, 700)

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from localllm.engine.step_cost import MIN_TOKENS, StepCost
+from localllm.engine.step_cost import MIN_TOKENS, TILE, StepCost
 
 TARGET_US = 150_000
 
@@ -84,3 +84,39 @@ def test_tiny_steps_teach_nothing() -> None:
     cost = StepCost(512, TARGET_US)
     cost.observe(MIN_TOKENS - 1, 0, 10 * TARGET_US)
     assert cost.budget(1) == 4 * MIN_TOKENS
+
+
+def stepped(slow_us: int, fast_us: int) -> tuple[StepCost, list[int]]:
+    """A machine where a token costs less from a full tile on; the budgets it comes to."""
+    cost = StepCost(512, TARGET_US)
+    cost.observe(0, 3, 20_000)
+    budgets = []
+    for _ in range(40):
+        budgets.append(cost.budget(3))
+        token_us = fast_us if budgets[-1] >= TILE else slow_us
+        cost.observe(budgets[-1], 3, 20_000 + budgets[-1] * token_us)
+    return cost, budgets
+
+
+def test_a_full_tile_is_worth_a_longer_step() -> None:
+    _, budgets = stepped(slow_us=3_600, fast_us=2_700)
+    assert set(budgets[10:]) == {TILE}  # 195 ms instead of the 150 asked for; at 36 tokens each would cost a third more
+
+
+def test_a_tile_that_takes_too_long_is_not_taken() -> None:
+    _, budgets = stepped(slow_us=6_000, fast_us=4_500)
+    assert all(budget < TILE for budget in budgets)
+    assert 15 <= budgets[-1] <= 25
+
+
+def test_many_tiles_are_whole_ones() -> None:
+    _, budgets = stepped(slow_us=600, fast_us=450)
+    assert all((budget - TILE) % (TILE - 1) == 0 for budget in budgets[10:])
+    assert budgets[-1] > 3 * TILE
+
+
+def test_after_tiles_the_cost_of_small_chunks_is_no_guess_from_long_ago() -> None:
+    cost, _ = stepped(slow_us=2_000, fast_us=1_500)
+    for _ in range(8):
+        cost.observe(TILE, 3, 20_000 + TILE * 6_000)
+    assert cost.budget(3) * 6_000 <= TARGET_US
