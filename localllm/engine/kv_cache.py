@@ -6,6 +6,9 @@ prefixes may also lie in host memory as *snapshots*. Two layouts:
 * "streams": every slot has `num_cells // num_slots` cells of its own; sharing a prefix copies it.
 * "unified": one pool of `num_cells`; sharing a prefix shares its cells, and attention walks all used cells, so idle
   prefixes leave the pool for host memory at once.
+
+Prefixes of different *scopes* never match: a scope is text for all that decides keys and values besides the tokens
+(adapters, how steps are shaped), and means the same in every process.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ class Slot:
     num_computed: int = 0
     busy: bool = False
     last_used: int = 0
+    scope: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +89,13 @@ class KVCache:
 
     # --- a sequence comes, grows and goes -------------------------------------------------------------------------
 
-    def place(self, tokens: list[int], ops: list[Op]) -> Placement | Coming | None:
+    def place(self, tokens: list[int], ops: list[Op], scope: str = "") -> Placement | Coming | None:
         """Find a slot and cells for a sequence, reusing the longest prefix anyone has. None: no slot or no cells.
 
         In the unified pool every busy slot keeps some room to grow: who is let in should not be sent out at once.
         """
         self._tick += 1
-        source, num_cached, coming = self._longest_prefix(tokens)
+        source, num_cached, coming = self._longest_prefix(tokens, scope)
         if coming is not None and coming.num_tokens - num_cached >= MIN_MOVE:
             return coming
         target = self._choose_slot(source, num_cached)
@@ -117,11 +121,12 @@ class KVCache:
         target.busy = True
         target.num_computed = num_cached
         target.tokens = tokens
+        target.scope = scope
         target.last_used = self._tick
         if isinstance(source, Snapshot):
             source.last_used = self._tick
         self._cells.append(target.index, len(tokens) - num_cached)
-        self._tree.insert(tokens, target)
+        self._tree.insert(tokens, target, scope)
         # Only now: the state that was restored may be among those that had to go.
         self._snapshots.move_drops(ops)
         return Placement(target.index, num_cached)
@@ -159,7 +164,7 @@ class KVCache:
         if self._cells.length(slot) > len(tokens):
             # Cells that were planned and never filled: only the account knows of them.
             self._cells.trim(slot, len(tokens))
-        self._tree.insert(tokens, held)
+        self._tree.insert(tokens, held, held.scope)
         if self.layout == "unified" and self._snapshots.max_tokens:
             self._evict(held, ops)
         self._snapshots.move_drops(ops)
@@ -177,9 +182,9 @@ class KVCache:
         self._cells.trim(slot, 0)
         self._cells.append(target, num_planned)
         other.tokens, other.num_computed, other.busy = held.tokens, held.num_computed, True
-        other.last_used = held.last_used
+        other.last_used, other.scope = held.last_used, held.scope
         held.tokens, held.num_computed, held.busy = [], 0, False
-        self._tree.insert(other.tokens, other)
+        self._tree.insert(other.tokens, other, other.scope)
         self._tree.remove(held)
         self._snapshots.move_drops(ops)
 
@@ -198,7 +203,7 @@ class KVCache:
         """Cells of the unified pool that nothing uses."""
         return self.num_cells - self._cells.num_used
 
-    def _longest_prefix(self, tokens: list[int]) -> tuple[Slot | Snapshot | None, int, Coming | None]:
+    def _longest_prefix(self, tokens: list[int], scope: str) -> tuple[Slot | Snapshot | None, int, Coming | None]:
         """The best source, the tokens it can give now, and the most that a busy slot will be able to give.
 
         At least one token is always left to compute: its logits are wanted. Of equal slots an idle one is best: nothing
@@ -208,7 +213,7 @@ class KVCache:
         coming: Coming | None = None
         num_cached = 0
         limit = len(tokens) - 1
-        for matching, holders in self._tree.match(tokens):
+        for matching, holders in self._tree.match(tokens, scope):
             depth = min(matching, limit)
             if depth <= num_cached:
                 break
@@ -220,7 +225,7 @@ class KVCache:
                     best, num_cached = holder, usable
                 if coming is None and holder.busy and self.can_trim:
                     coming = Coming(holder.index, depth)
-        snapshot, num_saved = self._snapshots.longest(tokens[:limit])
+        snapshot, num_saved = self._snapshots.longest(tokens[:limit], scope)
         if num_saved - num_cached >= MIN_MOVE:
             return snapshot, num_saved, coming
         return best, num_cached, coming
@@ -262,7 +267,7 @@ class KVCache:
         if num_tokens < len(slot.tokens):
             slot.tokens = slot.tokens[:num_tokens]
             slot.num_computed = num_tokens
-            self._tree.insert(slot.tokens, slot)
+            self._tree.insert(slot.tokens, slot, slot.scope)
 
     def _fill(self, target: Slot, source: Slot | Snapshot | None, num_cached: int, ops: list[Op]) -> None:
         """Bring the first `num_cached` tokens of `source` into an empty slot."""
@@ -282,7 +287,7 @@ class KVCache:
         """Keep what a slot holds in host memory, unless it is short or held elsewhere too."""
         if slot.num_computed < MIN_MOVE or any(self._serves_for(other, slot) for other in self._tree.others(slot)):
             return
-        key = self._snapshots.keep(slot.tokens[: slot.num_computed], slot.last_used)
+        key = self._snapshots.keep(slot.tokens[: slot.num_computed], slot.last_used, slot.scope)
         if key is not None:
             ops.append(Save(slot.index, key))
 

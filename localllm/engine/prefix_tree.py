@@ -22,21 +22,25 @@ class _Node(Generic[H]):
 
 
 class PrefixTree(Generic[H]):
-    """Maps token sequences to holders (slots, saved states). A holder has one sequence at a time."""
+    """Maps token sequences to holders (slots, saved states). A holder has one sequence at a time, in one scope.
+
+    Scopes share nothing: equal tokens of two scopes never match.
+    """
 
     def __init__(self) -> None:
-        self._root: _Node[H] = _Node(None, [], 0)
+        self._roots: dict[str, _Node[H]] = {}
         self._leaves: dict[H, _Node[H]] = {}
+        self._scopes: dict[H, str] = {}
 
     def __contains__(self, holder: H) -> bool:
         return holder in self._leaves
 
-    def insert(self, tokens: list[int], holder: H) -> None:
+    def insert(self, tokens: list[int], holder: H, scope: str = "") -> None:
         """Say that `holder` holds `tokens`, replacing what it held. Linear in `tokens`."""
         self.remove(holder)
         if not tokens:
             return
-        node, at = self._root, 0
+        node, at = self._roots.setdefault(scope, _Node(None, [], 0)), 0
         while at < len(tokens):
             child = node.children.get(tokens[at])
             if child is None:
@@ -52,44 +56,48 @@ class PrefixTree(Generic[H]):
             node = child
         node.ends[holder] = None
         self._leaves[holder] = node
+        self._scopes[holder] = scope
 
     def remove(self, holder: H) -> None:
         """Forget `holder`; unknown ones are ignored."""
         node = self._leaves.pop(holder, None)
-        if node is not None:
-            del node.ends[holder]
-        while node is not None and node.parent is not None:
-            parent = node.parent
+        if node is None:
+            return
+        del node.ends[holder]
+        while (parent := node.parent) is not None:
             del node.holders[holder]
             if not node.holders:
                 del parent.children[node.tokens[0]]
             elif len(node.children) == 1 and not node.ends:
                 self._merge(node)
             node = parent
+        scope = self._scopes.pop(holder)
+        if not node.children:
+            del self._roots[scope]
 
-    def match(self, tokens: list[int]) -> Iterator[tuple[int, list[H]]]:
+    def match(self, tokens: list[int], scope: str = "") -> Iterator[tuple[int, list[H]]]:
         """Yield (number of matching leading tokens, holders), deepest first.
 
         A holder is yielded at its own deepest match, once. Takes time for every holder it yields.
         """
         below: dict[H, None] = {}
-        for depth, node in reversed(self._path(tokens)):
+        for depth, node in reversed(self._path(tokens, scope)):
             fresh = [holder for holder in node.holders if holder not in below]
             if fresh:
                 yield depth, fresh
                 below = node.holders
 
-    def longest(self, tokens: list[int]) -> tuple[int, H | None]:
+    def longest(self, tokens: list[int], scope: str = "") -> tuple[int, H | None]:
         """The most leading tokens that anyone holds, and who came last of those that hold them."""
-        path = self._path(tokens)
+        path = self._path(tokens, scope)
         if not path:
             return 0, None
         depth, node = path[-1]
         return depth, next(reversed(node.holders))
 
-    def prefixes(self, tokens: list[int]) -> Iterator[tuple[int, H]]:
+    def prefixes(self, tokens: list[int], scope: str = "") -> Iterator[tuple[int, H]]:
         """Yield (number of tokens, holder) of those who hold a prefix of `tokens` and nothing else, longest first."""
-        for depth, node in reversed(self._path(tokens)):
+        for depth, node in reversed(self._path(tokens, scope)):
             if depth == node.depth:
                 for holder in node.ends:
                     yield depth, holder
@@ -99,11 +107,11 @@ class PrefixTree(Generic[H]):
         leaf = self._leaves.get(holder)
         return [] if leaf is None else [other for other in leaf.holders if other != holder]
 
-    def _path(self, tokens: list[int]) -> list[tuple[int, _Node[H]]]:
+    def _path(self, tokens: list[int], scope: str) -> list[tuple[int, _Node[H]]]:
         """The nodes that `tokens` runs through, each with the number of tokens that match up to there."""
         path: list[tuple[int, _Node[H]]] = []
-        node, at = self._root, 0
-        while at < len(tokens) and (child := node.children.get(tokens[at])) is not None:
+        node, at = self._roots.get(scope), 0
+        while node is not None and at < len(tokens) and (child := node.children.get(tokens[at])) is not None:
             at += _common(child.tokens, tokens, at)
             path.append((at, child))
             if at < child.depth:

@@ -189,7 +189,7 @@ class Scheduler:
             if _prefix_is_coming(sequence):
                 held_back.append(sequence)
                 continue
-            placement = self._cache.place(sequence.tokens, self._ops)
+            placement = self._cache.place(sequence.tokens, self._ops, sequence.scope)
             if placement is None:
                 held_back.append(sequence)
                 break

@@ -20,7 +20,8 @@ class Sequence:
     `num_computed` tokens have their keys and values in the cache. `num_cached` of the prompt were found there and never
     computed for this request. `slot` is the llama.cpp sequence id while the sequence has one. `waits_for` names a
     running sequence and how many tokens of their common prefix it will have computed. `drafts` are guesses at what
-    comes after `tokens`, for the next step to check; whoever makes them sets them before each.
+    comes after `tokens`, for the next step to check; whoever makes them sets them before each. `scope` is everything
+    besides tokens that decides keys and values, as text that means the same in every process; see KVCache.
     """
 
     __slots__ = (
@@ -32,13 +33,14 @@ class Sequence:
         "num_preemptions",
         "num_prompt",
         "order",
+        "scope",
         "slot",
         "status",
         "tokens",
         "waits_for",
     )
 
-    def __init__(self, id: int, prompt: list[int], max_tokens: int | None, order: int) -> None:
+    def __init__(self, id: int, prompt: list[int], max_tokens: int | None, order: int, scope: str = "") -> None:
         self.id = id
         self.tokens = prompt
         self.num_prompt = len(prompt)
@@ -47,6 +49,7 @@ class Sequence:
         self.num_preemptions = 0
         self.max_tokens = max_tokens
         self.order = order
+        self.scope = scope
         self.slot: int | None = None
         self.drafts: list[int] = []
         self.waits_for: tuple[Sequence, int] | None = None

@@ -15,6 +15,7 @@ class Snapshot:
     key: int
     tokens: list[int]
     last_used: int
+    scope: str
 
 
 class Snapshots:
@@ -32,20 +33,20 @@ class Snapshots:
         self._next_key = 0
         self._drops: list[Op] = []
 
-    def longest(self, tokens: list[int]) -> tuple[Snapshot | None, int]:
+    def longest(self, tokens: list[int], scope: str) -> tuple[Snapshot | None, int]:
         """The snapshot that holds the most of `tokens`, and how many of them."""
         if self._can_trim:
-            num_tokens, snapshot = self._tree.longest(tokens)
+            num_tokens, snapshot = self._tree.longest(tokens, scope)
             return snapshot, num_tokens
-        num_tokens, snapshot = next(self._tree.prefixes(tokens), (0, None))
+        num_tokens, snapshot = next(self._tree.prefixes(tokens, scope), (0, None))
         return snapshot, num_tokens
 
-    def keep(self, tokens: list[int], last_used: int) -> int | None:
+    def keep(self, tokens: list[int], last_used: int, scope: str) -> int | None:
         """Make a snapshot and return its key. None: one serves already, it is too long, or all others are newer."""
-        if len(tokens) > self.max_tokens or self.longest(tokens)[1] == len(tokens):
+        if len(tokens) > self.max_tokens or self.longest(tokens, scope)[1] == len(tokens):
             return None
         if self._can_trim:
-            for _, covered in list(self._tree.prefixes(tokens)):
+            for _, covered in list(self._tree.prefixes(tokens, scope)):
                 self._drop(covered)
         while self._num_tokens + len(tokens) > self.max_tokens:
             oldest = min(self._kept.values(), key=lambda kept: kept.last_used)
@@ -53,9 +54,9 @@ class Snapshots:
                 return None
             self._drop(oldest)
         key, self._next_key = self._next_key, self._next_key + 1
-        snapshot = self._kept[key] = Snapshot(key, tokens, last_used)
+        snapshot = self._kept[key] = Snapshot(key, tokens, last_used, scope)
         self._num_tokens += len(tokens)
-        self._tree.insert(tokens, snapshot)
+        self._tree.insert(tokens, snapshot, scope)
         return key
 
     def move_drops(self, ops: list[Op]) -> None:

@@ -334,6 +334,25 @@ def test_relocating_what_is_not_computed_yet_moves_nothing() -> None:
     assert ops == []
 
 
+def test_a_prefix_of_another_scope_is_no_prefix() -> None:
+    for layout in ("streams", "unified"):
+        account = Account(3, 600, layout, host_tokens=1000)
+        ops: list[Op] = []
+        first = account.cache.place(A, ops, "x")
+        assert isinstance(first, Placement)
+        assert account.place([*A, 7])[0] == Placement(1, 0)  # neither taken nor waited for
+        account.release(1, [])
+        account.cache.computed(first.slot, 100)
+        account.release(first.slot, A)
+        other = account.place([*A, 7])[0]
+        assert isinstance(other, Placement)
+        assert other.num_cached == 0
+        placed = account.cache.place([*A, 8], ops, "x")
+        assert isinstance(placed, Placement)
+        assert placed.num_cached == 100
+        account.cache.check_integrity()
+
+
 def test_clear_idle_empties_what_is_not_busy() -> None:
     account = Account(3, 600, "unified")
     account.cached(A)

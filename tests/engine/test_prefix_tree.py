@@ -22,7 +22,9 @@ def check(tree: PrefixTree[str], held: dict[str, list[int]]) -> None:
             assert child.tokens[0] == first
             walk(child, prefix + child.tokens)
 
-    walk_children(tree._root, [])
+    assert tree._roots.keys() == ({""} if held else set())
+    for root in tree._roots.values():
+        walk_children(root, [])
     assert tree._leaves.keys() == held.keys()
     for who in held:
         assert who in tree._leaves[who].ends
@@ -129,3 +131,21 @@ def test_lookup_cost_does_not_depend_on_how_many_prefixes_there_are() -> None:
         return min(times)
 
     assert lookup_s(2000) < 5 * lookup_s(1)
+
+
+def test_scopes_share_nothing_and_leave_nothing() -> None:
+    tree: PrefixTree[str] = PrefixTree()
+    tree.insert([1, 2, 3], "a", "one")
+    tree.insert([1, 2, 3], "b", "two")
+    assert list(tree.match([1, 2, 3], "one")) == [(3, ["a"])]
+    assert tree.longest([1, 2], "two") == (2, "b")
+    assert tree.longest([1, 2, 3]) == (0, None)
+    assert list(tree.prefixes([1, 2, 3, 4], "one")) == [(3, "a")]
+    assert tree.others("a") == []
+    tree.insert([1, 2], "a", "two")
+    assert list(tree.match([1, 2, 3], "one")) == []
+    assert tree.others("a") == ["b"]
+    for holder in ("a", "b"):
+        tree.remove(holder)
+    assert not tree._roots
+    assert not tree._scopes

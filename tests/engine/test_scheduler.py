@@ -149,9 +149,9 @@ def test_who_waits_for_a_prefix_is_not_searched_for_in_every_step(monkeypatch: p
     searched: list[list[int]] = []
     place = simulation.cache.place
 
-    def counted(tokens: list[int], ops: list[Op]) -> Placement | Coming | None:
+    def counted(tokens: list[int], ops: list[Op], scope: str = "") -> Placement | Coming | None:
         searched.append(tokens)
-        return place(tokens, ops)
+        return place(tokens, ops, scope)
 
     monkeypatch.setattr(simulation.cache, "place", counted)
     for _ in range(10):
