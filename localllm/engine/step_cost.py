@@ -35,7 +35,8 @@ class StepCost:
         if self._token_us == 0:
             return min(self._last_budget, self.num_batch)
         # The estimate may stem from a shorter context or a cold cache: grow by steps, shrink at once.
-        self._last_budget = max(MIN_TOKENS, min(self._fits(), 2 * self._last_budget, self.num_batch))
+        fits = self._fits(self._decode_us or num_decoding * self._token_us)
+        self._last_budget = max(MIN_TOKENS, min(fits, 2 * self._last_budget, self.num_batch))
         return self._last_budget
 
     def observe(self, num_prompt: int, num_decoding: int, step_us: int) -> None:
@@ -48,7 +49,11 @@ class StepCost:
             self._decode_us = min(self._decode_us, step_us)
         if num_prompt < MIN_TOKENS:
             return
-        spent = max(1, (step_us - (self._decode_us if num_decoding else 0)) // num_prompt)
+        if num_decoding and self._decode_us == 0:
+            # Decoding was never seen alone: a decoded token costs about what a prompt token does.
+            spent = step_us // (num_prompt + num_decoding)
+        else:
+            spent = max(1, (step_us - (self._decode_us if num_decoding else 0)) // num_prompt)
         if num_prompt >= TILE:
             self._tile_us = _follow(self._tile_us, spent)
             self._token_us = max(self._token_us, self._tile_us)
@@ -56,15 +61,16 @@ class StepCost:
             self._token_us = _follow(self._token_us, spent)
             self._tile_us = max(self._tile_us, 3 * self._token_us // 4)
 
-    def _fits(self) -> int:
-        left = max(self.target_us - self._decode_us, self.target_us // 4)
+    def _fits(self, decode_us: int) -> int:
+        left = max(self.target_us - decode_us, self.target_us // 4)
         in_tiles = left // max(1, self._tile_us)
         if in_tiles >= TILE:
             return in_tiles - (in_tiles - TILE) % (TILE - 1)
-        if self._decode_us + TILE * self._tile_us <= 7 * self.target_us // 5:
+        if decode_us + TILE * self._tile_us <= 7 * self.target_us // 5:
             return TILE
         return min(left // self._token_us, TILE - 1)
 
 
 def _follow(old: int, new: int) -> int:
-    return new if old == 0 else (old + new + 1) // 2
+    """The mean of old and new; one step that took far too long (a busy machine) counts as twice the old at most."""
+    return new if old == 0 else (old + min(new, 2 * old) + 1) // 2
