@@ -98,6 +98,10 @@ class EnginePool:
             entry.listeners.remove(listener)
         return Lease(entry)
 
+    def engines(self) -> list[EngineProcess]:
+        """The engines that can take requests."""
+        return [entry.engine for entry in self._entries.values() if entry.engine.is_alive]
+
     def loaded(self) -> list[LoadedModel]:
         """The models in memory."""
         return [_describe(entry) for entry in self._entries.values() if entry.engine.info is not None]

@@ -20,6 +20,7 @@ from localllm import devices, loading
 from localllm.api import (
     ChatRequest,
     CompletionRequest,
+    Control,
     Event,
     LoadedModel,
     LoadOptions,
@@ -27,6 +28,7 @@ from localllm.api import (
     ModelInfo,
     Notice,
     Progress,
+    Rendered,
     check_sampling,
 )
 from localllm.config import Settings
@@ -55,10 +57,18 @@ class _Opened:
 class Service:
     """Models of one store, run by engines of this process.
 
-    `load_options` hold for every model this service loads. Close it to end the engines; they also end with the process.
+    `load_options` hold for every model this service loads. Without `pull_missing` a model that is not here is an error.
+    Close it to end the engines; they also end with the process.
     """
 
-    def __init__(self, settings: Settings | None = None, *, load_options: LoadOptions | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        load_options: LoadOptions | None = None,
+        pull_missing: bool = True,
+    ) -> None:
+        self._pull_missing = pull_missing
         self.settings = Settings() if settings is None else settings
         self.store = ModelStore(self.settings.store_dir)
         self._options = LoadOptions() if load_options is None else load_options
@@ -112,6 +122,18 @@ class Service:
         """See Backend.detokenize."""
         with await self._opened(model) as engine:
             return await engine.detokenize(tuple(tokens))
+
+    async def render(self, request: ChatRequest) -> Rendered:
+        """See Backend.render."""
+        async for item in self._open(request.model):
+            if isinstance(item, _Opened):
+                with item.lease as engine:
+                    return await engine.render(_with_defaults(request, item.manifest))
+        raise AssertionError("a load ends in a lease or an error")
+
+    async def control(self, request_id: str, control: Control) -> bool:
+        """See Backend.control."""
+        return any(engine.steer(request_id, control) for engine in self._pool.engines())
 
     async def list_models(self) -> list[ModelInfo]:
         """See Backend.list_models."""
@@ -195,6 +217,8 @@ class Service:
         try:
             manifest = self.find(model)
         except ModelNotFoundError:
+            if not self._pull_missing:
+                raise
             manifest = self._pull(name, report, stop)
         return manifest, self.store.paths(manifest)
 

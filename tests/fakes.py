@@ -84,6 +84,10 @@ class FakeRunner:
         assert sequence_id not in self.opened
         self.opened[sequence_id] = list(prompt)
 
+    def accept(self, sequence_id: int, tokens: tuple[int, ...]) -> None:
+        """Take note of tokens that were not sampled."""
+        self.opened[sequence_id].extend(tokens)
+
     def release(self, sequence_id: int) -> None:
         """Forget a sequence's sampler; unknown ids are ignored."""
         self.opened.pop(sequence_id, None)

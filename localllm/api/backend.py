@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol, runtime_checkable
 
-from localllm.api.answers import LoadedModel, ModelInfo
+from localllm.api.answers import LoadedModel, ModelInfo, Rendered
 from localllm.api.events import Event, Notice, Progress
-from localllm.api.requests import ChatRequest, CompletionRequest
+from localllm.api.requests import ChatRequest, CompletionRequest, Control
 
 
 @runtime_checkable
@@ -40,6 +40,14 @@ class Backend(Protocol):
 
     async def list_loaded(self) -> list[LoadedModel]:
         """Models in memory."""
+        ...
+
+    async def render(self, request: ChatRequest) -> Rendered:
+        """The prompt that `chat` would give the model."""
+        ...
+
+    async def control(self, request_id: str, control: Control) -> bool:
+        """Steer a running request: "stop_thinking" makes it answer now, "stop" ends it. False: no such request."""
         ...
 
     def load(self, model: str) -> AsyncIterator[Progress | Notice]:

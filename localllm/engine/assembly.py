@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from localllm.api import ChatRequest, CompletionRequest
+from localllm.api import ChatRequest, CompletionRequest, Rendered
 from localllm.binding import C, set_log
-from localllm.engine.engine import Engine, Events, Job
+from localllm.engine.engine import Engine, Events
 from localllm.engine.frames import EngineInfo, LoadSpec
+from localllm.engine.job import Job
 from localllm.engine.kv_cache import KVCache
 from localllm.engine.llama import LlamaModel, LlamaRunner, accelerators
 from localllm.engine.scheduler import Scheduler
 from localllm.engine.step_cost import StepCost
 from localllm.errors import ContextLengthError, InvalidRequestError, TemplateError
-from localllm.text.parsers import parser_for
+from localllm.text.parsers import format_named
 from localllm.text.segments import Segment
 from localllm.text.template import ChatTemplate, prepare
 
@@ -59,8 +62,19 @@ class Loaded:
     def chat_job(self, request_id: int, request: ChatRequest) -> Job:
         """Render and tokenize a conversation. Raises ContextLengthError, TemplateError, InvalidRequestError."""
         prepared = prepare(self.template, self.model.vocab, request, self.num_ctx)
-        parser = parser_for(prepared.reasoning_format, starts_in_reasoning=prepared.starts_in_reasoning)
-        return Job(request_id, prepared.tokens, request.sampling, parser, tuple(prepared.notices))
+        form = format_named(prepared.reasoning_format)
+        closing = self._encode([Segment(form.closing, True)]) if form.closing else []
+        return dataclasses.replace(
+            _job(request_id, prepared.tokens, request),
+            new_parser=functools.partial(form.parser, prepared.starts_in_reasoning),
+            notices=tuple(prepared.notices),
+            end_of_reasoning=tuple(closing),
+        )
+
+    def render(self, request: ChatRequest) -> Rendered:
+        """The prompt that a chat would give the model. Raises what `chat_job` raises."""
+        prepared = prepare(self.template, self.model.vocab, request, self.num_ctx)
+        return Rendered(self.model.vocab.detokenize(prepared.tokens, special=True), tuple(prepared.tokens))
 
     def completion_job(self, request_id: int, request: CompletionRequest) -> Job:
         """Tokenize raw text. Raises ContextLengthError and InvalidRequestError."""
@@ -79,12 +93,32 @@ class Loaded:
                 num_prompt_tokens=len(tokens),
                 num_ctx=self.num_ctx,
             )
-        return Job(request_id, tokens, request.sampling)
+        return _job(request_id, tokens, request)
 
     def tokenize(self, text: str, parse_special: bool, *, add_bos: bool = False) -> list[int]:
         """Token ids of a text, by the same guarded way as prompts: some texts crash llama.cpp's tokenizer."""
-        encoder = self.template.encoder_for(self.model.vocab)
-        return encoder.encode([Segment(text, parse_special)], add_bos=add_bos)
+        return self._encode([Segment(text, parse_special)], add_bos=add_bos)
+
+    def _encode(self, segments: list[Segment], *, add_bos: bool = False) -> list[int]:
+        return self.template.encoder_for(self.model.vocab).encode(segments, add_bos=add_bos)
+
+
+def _job(request_id: int, tokens: list[int], request: ChatRequest | CompletionRequest) -> Job:
+    """What a request asks for, whatever its kind."""
+    return Job(
+        request_id,
+        tokens,
+        request.sampling,
+        n=request.n,
+        priority=request.priority,
+        client=request.client,
+        deadline_s=request.deadline_s,
+        end_runaway=request.end_runaway,
+        reasoning_budget=request.reasoning_budget,
+        prompt_logprobs=request.prompt_logprobs,
+        deterministic=request.deterministic,
+        receipt=request.receipt,
+    )
 
 
 def load(

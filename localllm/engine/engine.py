@@ -9,69 +9,71 @@ import queue
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+
+import msgspec
 
 from localllm.api import (
+    ChoiceFinished,
+    Control,
     Event,
     Finished,
     FinishReason,
-    Notice,
-    ReasoningDelta,
+    Queued,
     SamplingParams,
-    TextDelta,
     Timings,
-    TokenLogprob,
     Usage,
 )
+from localllm.engine.answer import Answer, Pieces
 from localllm.engine.batch import Batch
-from localllm.engine.output import TextStream
+from localllm.engine.job import Job
 from localllm.engine.runner import NoSpaceError, Runner
 from localllm.engine.scheduler import Output, Scheduler
 from localllm.engine.sequence import Sequence, SequenceStatus
-from localllm.text.parsers import OutputParser, Piece
+from localllm.errors import QueueFullError
 
 Events = list[tuple[int, list[Event]]]
 
-
-class Pieces(Protocol):
-    """The bytes of tokens."""
-
-    def piece(self, token: int, special: bool = False) -> bytes:
-        """The bytes a token stands for; control tokens give none unless `special`."""
-        ...
+# A request that waits is told its place after this long, and again when it changed, as often at most.
+TELL_PLACE_S = 0.25
 
 
 @dataclass(slots=True)
-class Job:
-    """A request ready to run: token ids, all choices made. `max_tokens` None: to the end of the context."""
-
-    id: int
-    tokens: list[int]
-    sampling: SamplingParams
-    parser: OutputParser | None = None
-    notices: tuple[Notice, ...] = ()
-
-
-@dataclass(slots=True)
-class _Running:
-    """What the engine remembers of a request."""
+class _Request:
+    """What the engine remembers of a job."""
 
     job: Job
-    sequence: Sequence
-    text: TextStream
     submitted: float
+    answers: list[Answer] = field(default_factory=list)
     started: float = 0.0
     first_token: float = 0.0
     last_token: float = 0.0
-    num_reasoning: int = 0
-    num_forced: int = 0
-    num_drafted: int = 0
-    num_accepted: int = 0
+    stop_thinking: bool = False
+    place_told: tuple[float, int] = (0.0, -1)
     events: list[Event] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Submit:
+    job: Job
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Steer:
+    request_id: int
+    control: Control
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    """Leave the loop."""
+
+
 class Engine:
-    """Runs jobs on a Runner as the Scheduler decides. `emit` gets what each step brought; it must not block long."""
+    """Runs jobs on a Runner as the Scheduler decides. `emit` gets what each step brought; it must not block long.
+
+    `max_requests` bounds those running and waiting together.
+    """
 
     def __init__(
         self,
@@ -79,6 +81,8 @@ class Engine:
         runner: Runner,
         pieces: Pieces,
         emit: Callable[[Events], None],
+        *,
+        max_requests: int = 1024,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._scheduler = scheduler
@@ -86,29 +90,43 @@ class Engine:
         self._pieces = pieces
         self._emit = emit
         self._clock = clock
-        # A job and when it came, the id of a request to abort, or None to stop.
-        self._inbox: queue.SimpleQueue[tuple[Job, float] | int | None] = queue.SimpleQueue()
-        self._requests: dict[int, _Running] = {}
-        self._num_started = 0
+        self._max_requests = max_requests
+        self._inbox: queue.SimpleQueue[_Submit | _Steer | _Stop] = queue.SimpleQueue()
+        self._requests: dict[int, _Request] = {}
+        self._owners: dict[int, tuple[_Request, Answer]] = {}
+        self._num_sequences = 0
+        self._request_s = 0.0
         self.step_began = 0.0
 
     # --- called from other threads --------------------------------------------------------------------------------
 
     def submit(self, job: Job) -> None:
-        """Queue a request. Its prompt must leave room for one token in the context."""
-        self._inbox.put((job, self._clock()))
+        """Queue a request. Its prompt must leave room for one token in the context. Raises QueueFullError."""
+        num_requests = len(self._requests) + self._inbox.qsize()
+        if num_requests >= self._max_requests:
+            retry_s = max(1.0, self._eta_s(self._scheduler.num_waiting) or 0.0)
+            raise QueueFullError(
+                f"{num_requests} requests are under way",
+                hint=f"try again in {retry_s:.0f} s",
+                retry_after_s=retry_s,
+            )
+        self._inbox.put(_Submit(job, self._clock()))
 
     def abort(self, request_id: int) -> None:
         """End a request between two steps; unknown ids are ignored."""
-        self._inbox.put(request_id)
+        self.steer(request_id, "stop")
+
+    def steer(self, request_id: int, control: Control) -> None:
+        """Change a request's course between two steps; unknown ids are ignored."""
+        self._inbox.put(_Steer(request_id, control))
 
     def stop(self) -> None:
         """Leave the loop; running requests end as aborted."""
-        self._inbox.put(None)
+        self._inbox.put(_Stop())
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Running and waiting requests."""
+        """Running and waiting sequences."""
         return self._scheduler.num_running, self._scheduler.num_waiting
 
     # --- the engine's thread --------------------------------------------------------------------------------------
@@ -116,6 +134,7 @@ class Engine:
     def loop(self) -> None:
         """Run until `stop`. Raises EngineError when llama.cpp fails: every request of this engine is lost then."""
         while self._drain():
+            self._expire()
             batch = self._scheduler.schedule()
             if not batch:
                 continue
@@ -126,16 +145,17 @@ class Engine:
                 unfit = self._scheduler.no_space()
                 if unfit is not None:
                     # Alone, and still no cells: what it has is all it can have.
-                    self._end(self._requests[unfit.id], "length")
+                    self._end_answer(*self._owners[unfit.id], "length")
                 continue
             ended = self._clock()
             self._mark_started(batch, began)
             for output in self._scheduler.update(batch, sampled, int((ended - began) * 1e6)):
                 self._take(output, ended)
             self.step_began = 0.0
+            self._tell_places(ended)
             self._flush()
-        for running in list(self._requests.values()):
-            self._end(running, "abort")
+        for request in list(self._requests.values()):
+            self._end(request, "abort")
         self._flush()
 
     def _drain(self) -> bool:
@@ -149,102 +169,156 @@ class Engine:
             except queue.Empty:
                 break
             idle = False
-            if message is None:
-                return False
-            if isinstance(message, tuple):
-                self._start(*message)
-            elif (running := self._requests.get(message)) is not None:
-                self._end(running, "abort")
+            match message:
+                case _Stop():
+                    return False
+                case _Submit(job, at):
+                    self._start(job, at)
+                case _Steer(request_id, control):
+                    if (request := self._requests.get(request_id)) is not None:
+                        self._steer(request, control)
         self._flush()
         return True
 
     def _start(self, job: Job, submitted: float) -> None:
-        self._num_started += 1
-        sequence = Sequence(job.id, job.tokens, job.sampling.max_tokens, self._num_started)
-        running = _Running(job, sequence, TextStream(job.sampling.stop or ()), submitted)
-        running.events.extend(job.notices)
-        self._requests[job.id] = running
+        request = self._requests[job.id] = _Request(job, submitted, events=list(job.notices))
+        for index in range(job.n):
+            self._num_sequences += 1
+            sequence = Sequence(
+                self._num_sequences,
+                list(job.tokens),
+                job.sampling.max_tokens,
+                self._num_sequences,
+                priority=job.priority,
+                client=job.client,
+            )
+            answer = Answer(job, index, sequence, self._pieces)
+            request.answers.append(answer)
+            if job.sampling.max_tokens == 0:
+                sequence.status = SequenceStatus.FINISHED
+                answer.end("length")
+                continue
+            self._owners[sequence.id] = request, answer
+            self._runner.open(sequence.id, _sampling(job, index), job.tokens)
+            self._scheduler.add(sequence)
         if job.sampling.max_tokens == 0:
-            sequence.status = SequenceStatus.FINISHED
-            self._end(running, "length")
+            self._finish(request)
+
+    def _steer(self, request: _Request, control: Control) -> None:
+        if control == "stop":
+            self._end(request, "abort")
             return
-        self._runner.open(job.id, job.sampling, job.tokens)
-        self._scheduler.add(sequence)
+        request.stop_thinking = True
+        for answer in request.answers:
+            self._end_reasoning(request, answer)
+
+    def _expire(self) -> None:
+        """End requests whose time is up."""
+        now = self._clock()
+        for request in list(self._requests.values()):
+            deadline_s = request.job.deadline_s
+            if deadline_s is not None and now - request.submitted >= deadline_s:
+                self._end(request, "deadline")
 
     def _mark_started(self, batch: Batch, began: float) -> None:
         for chunk in batch.chunks:
-            running = self._requests[chunk.sequence_id]
-            running.num_drafted += chunk.num_drafts
-            if not running.started:
-                running.started = began
+            request, answer = self._owners[chunk.sequence_id]
+            answer.num_drafted += chunk.num_drafts
+            request.started = request.started or began
 
     def _take(self, output: Output, now: float) -> None:
-        running = self._requests[output.sequence.id]
-        running.first_token = running.first_token or now
-        running.last_token = now
-        sampled = output.sampled
-        running.num_accepted += sampled.num_accepted
-        running.num_forced += max(0, output.num_tokens - (len(sampled.tokens) - sampled.num_forced))
-        for at in range(output.num_tokens):
-            if sampled.ends and at == len(sampled.tokens) - 1:
-                break
-            self._feed(running, sampled.tokens[at], sampled.logprobs[at] if sampled.logprobs else None)
-            if running.text.stopped is not None:
-                break
-        if running.text.stopped is not None:
-            self._end(running, "stop")
+        request, answer = self._owners[output.sequence.id]
+        request.first_token = request.first_token or now
+        request.last_token = now
+        answer.take(output)
+        if answer.stopped is not None:
+            self._end_answer(request, answer, "stop")
         elif output.finish is not None:
-            self._end(running, output.finish)
+            self._end_answer(request, answer, output.finish)
+        elif request.job.end_runaway and answer.repeats_itself:
+            self._end_answer(request, answer, "runaway")
+        else:
+            self._end_reasoning(request, answer)
 
-    def _feed(self, running: _Running, token: int, logprob: TokenLogprob | None) -> None:
-        """One token of the answer becomes text."""
-        parser = running.job.parser
-        special = parser is not None and self._is_wanted(parser, token)
-        running.num_reasoning += parser is not None and parser.in_reasoning
-        self._say(running, running.text.feed(self._pieces.piece(token, special), logprob))
+    def _end_reasoning(self, request: _Request, answer: Answer) -> None:
+        """Make a model that has thought enough answer: what ends its thinking is put where its next token would be."""
+        closing = request.job.end_of_reasoning
+        budget = request.job.reasoning_budget
+        enough = request.stop_thinking or (budget is not None and answer.num_reasoning >= budget)
+        if not (closing and enough and answer.in_reasoning):
+            return
+        if self._scheduler.force(answer.sequence, closing):
+            self._runner.accept(answer.sequence.id, closing)
+            answer.take_forced(closing)
 
-    def _is_wanted(self, parser: OutputParser, token: int) -> bool:
-        wanted = parser.wants_special
-        return bool(wanted) and self._pieces.piece(token, special=True).decode("utf-8", "replace") in wanted
+    # --- the end --------------------------------------------------------------------------------------------------
 
-    def _say(self, running: _Running, text: str, last: bool = False) -> None:
-        """Turn new text into events."""
-        parser = running.job.parser
-        parts: list[Piece] = [("text", text)] if text else []
-        if parser is not None:
-            parts = parser.feed(text) if text else []
-            if last:
-                parts += parser.flush()
-        logprobs = running.text.take_logprobs() if parts else ()
-        for kind, part in parts:
-            if kind == "reasoning":
-                running.events.append(ReasoningDelta(part, logprobs))
-            else:
-                running.events.append(TextDelta(part, logprobs))
-            logprobs = ()
+    def _end(self, request: _Request, reason: FinishReason) -> None:
+        """End all of a request's answers."""
+        for answer in request.answers:
+            if answer.reason is None:
+                self._end_answer(request, answer, reason)
 
-    def _end(self, running: _Running, reason: FinishReason) -> None:
-        """End a request: say what was held back, free its slot, emit its Finished."""
-        sequence = running.sequence
-        if sequence.num_output or running.started:
-            self._say(running, running.text.flush(), last=True)
-        self._scheduler.finish(sequence)
-        self._runner.release(sequence.id)
-        if running.text.stopped is not None:
-            reason = "stop"
-        running.events.append(Finished(reason, _usage(running), _timings(running, self._clock()), running.text.stopped))
-        self._emit([(sequence.id, running.events)])
-        del self._requests[sequence.id]
+    def _end_answer(self, request: _Request, answer: Answer, reason: FinishReason) -> None:
+        """End an answer and free its slot; with the last one, the request."""
+        answer.end(reason)
+        self._scheduler.finish(answer.sequence)
+        self._runner.release(answer.sequence.id)
+        del self._owners[answer.sequence.id]
+        if request.job.n > 1:
+            assert answer.reason is not None
+            answer.events.append(ChoiceFinished(answer.index, answer.reason, answer.stopped))
+        if all(each.reason is not None for each in request.answers):
+            self._finish(request)
+
+    def _finish(self, request: _Request) -> None:
+        """Emit a request's last events."""
+        del self._requests[request.job.id]
+        now = self._clock()
+        if request.started:
+            spent = now - request.started
+            self._request_s = spent if self._request_s == 0.0 else 0.8 * self._request_s + 0.2 * spent
+        first = request.answers[0]
+        assert first.reason is not None
+        self._collect(request)
+        request.events.append(Finished(first.reason, _usage(request), _timings(request, now), first.stopped))
+        self._emit([(request.job.id, request.events)])
+
+    def _collect(self, request: _Request) -> None:
+        for answer in request.answers:
+            request.events.extend(answer.events)
+            answer.events.clear()
 
     def _flush(self) -> None:
         """Emit what the step brought those that go on."""
         events: Events = []
-        for request_id, running in self._requests.items():
-            if running.events:
-                events.append((request_id, running.events))
-                running.events = []
+        for request_id, request in self._requests.items():
+            self._collect(request)
+            if request.events:
+                events.append((request_id, request.events))
+                request.events = []
         if events:
             self._emit(events)
+
+    # --- the queue ------------------------------------------------------------------------------------------------
+
+    def _tell_places(self, now: float) -> None:
+        """Tell requests that wait how many go before them."""
+        if not self._scheduler.num_waiting:
+            return
+        for place, sequence in enumerate(self._scheduler.waiting):
+            request, answer = self._owners[sequence.id]
+            told_at, told = request.place_told
+            waits_long = now - max(told_at, request.submitted) >= TELL_PLACE_S
+            if answer.index == 0 and not request.started and place != told and waits_long:
+                request.place_told = now, place
+                request.events.append(Queued(place, self._eta_s(place)))
+
+    def _eta_s(self, num_ahead: int) -> float | None:
+        """Seconds until a sequence with so many ahead gets its slot, at the pace of late. None: nothing ended yet."""
+        if self._request_s == 0.0:
+            return None
+        return (num_ahead + 1) * self._request_s / max(1, self._scheduler.num_running)
 
     def abandon(self) -> list[int]:
         """Forget all requests after a failure of the engine; return their ids, for the one error each gets."""
@@ -252,29 +326,41 @@ class Engine:
         self._requests.clear()
         while not self._inbox.empty():
             message = self._inbox.get()
-            if isinstance(message, tuple):
-                ids.append(message[0].id)
+            if isinstance(message, _Submit):
+                ids.append(message.job.id)
         return ids
 
 
-def _usage(running: _Running) -> Usage:
-    sequence = running.sequence
+def _sampling(job: Job, index: int) -> SamplingParams:
+    """The parameters of one answer: several answers of one seed differ, each in the same way every time."""
+    seed = job.sampling.seed
+    if index == 0 or seed is None:
+        return job.sampling
+    return msgspec.structs.replace(job.sampling, seed=(seed + index) % 2**32)
+
+
+def _usage(request: _Request) -> Usage:
+    first = request.answers[0].sequence
+
+    def total(count: Callable[[Answer], int]) -> int:
+        return sum(map(count, request.answers))
+
     return Usage(
-        sequence.num_prompt,
-        sequence.num_cached,
-        sequence.num_output,
-        running.num_reasoning,
-        running.num_forced,
-        running.num_drafted,
-        running.num_accepted,
+        num_prompt_tokens=first.num_prompt,
+        num_cached_tokens=first.num_cached,
+        num_output_tokens=total(lambda answer: answer.sequence.num_output),
+        num_reasoning_tokens=total(lambda answer: answer.num_reasoning),
+        num_forced_tokens=total(lambda answer: answer.num_forced),
+        num_drafted_tokens=total(lambda answer: answer.num_drafted),
+        num_accepted_tokens=total(lambda answer: answer.num_accepted),
     )
 
 
-def _timings(running: _Running, now: float) -> Timings:
-    started = running.started or now
-    first = running.first_token or now
+def _timings(request: _Request, now: float) -> Timings:
+    started = request.started or now
+    first = request.first_token or now
     return Timings(
-        queue_s=started - running.submitted,
-        prompt_s=max(0.0, first - started) if running.started else 0.0,
-        decode_s=running.last_token - first if running.first_token else 0.0,
+        queue_s=started - request.submitted,
+        prompt_s=max(0.0, first - started) if request.started else 0.0,
+        decode_s=request.last_token - first if request.first_token else 0.0,
     )

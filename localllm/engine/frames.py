@@ -11,7 +11,7 @@ from typing import IO, Any, Literal
 import msgspec
 
 from localllm import errors
-from localllm.api import ChatRequest, CompletionRequest, Event
+from localllm.api import ChatRequest, CompletionRequest, Control, Event, Rendered
 
 MAX_FRAME_BYTES = 256 * 2**20
 
@@ -22,7 +22,8 @@ class LoadSpec(msgspec.Struct, frozen=True):
     `num_ctx` bounds one sequence; `num_cells` is the size of the cache in tokens, over all slots. `host_tokens` bounds
     the prefixes kept in host memory. `devices` are ggml device names; empty means CPU only,
     None leaves the choice to llama.cpp. `flash_attn` None leaves that to llama.cpp. `max_drafts` bounds the tokens
-    guessed ahead in one step for one sequence.
+    guessed ahead in one step for one sequence. `num_threads_batch` computes prompts and steps of several sequences, 0:
+    as many as `num_threads`.
     """
 
     paths: tuple[str, ...]
@@ -41,6 +42,7 @@ class LoadSpec(msgspec.Struct, frozen=True):
     kv_type_v: str = "f16"
     host_tokens: int = 0
     max_drafts: int = 0
+    num_threads_batch: int = 0
     step_target_us: int = 200_000
 
 
@@ -85,6 +87,20 @@ class Abort(msgspec.Struct, frozen=True, tag="abort"):
     id: int
 
 
+class Steer(msgspec.Struct, frozen=True, tag="steer"):
+    """Change the course of request `id` between two steps; unknown ids are ignored."""
+
+    id: int
+    control: Control
+
+
+class Render(msgspec.Struct, frozen=True, tag="render"):
+    """Ask for the prompt that a chat would give the model."""
+
+    id: int
+    request: ChatRequest
+
+
 class Tokenize(msgspec.Struct, frozen=True, tag="tokenize"):
     """Ask for the token ids of a text."""
 
@@ -104,7 +120,7 @@ class Ping(msgspec.Struct, frozen=True, tag="ping"):
     """Ask whether the child lives, and how long its current step has taken."""
 
 
-Request = Load | Chat | Complete | Abort | Tokenize | Detokenize | Ping
+Request = Load | Chat | Complete | Abort | Steer | Render | Tokenize | Detokenize | Ping
 
 
 class ErrorInfo(msgspec.Struct, frozen=True):
@@ -142,10 +158,10 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
 
 
 class Reply(msgspec.Struct, frozen=True, tag="reply"):
-    """The answer to Tokenize or Detokenize."""
+    """The answer to Tokenize, Detokenize or Render."""
 
     id: int
-    value: list[int] | str
+    value: list[int] | str | Rendered
 
 
 class Pong(msgspec.Struct, frozen=True, tag="pong"):

@@ -93,7 +93,8 @@ class LlamaRunner:
         params.n_outputs_max = spec.num_slots * (1 + spec.max_drafts)
         params.flash_attn_type = -1 if spec.flash_attn is None else int(spec.flash_attn)
         params.type_k, params.type_v = _kv_type(spec.kv_type_k), _kv_type(spec.kv_type_v)
-        params.n_threads = params.n_threads_batch = spec.num_threads
+        params.n_threads = spec.num_threads
+        params.n_threads_batch = spec.num_threads_batch or spec.num_threads
         params.kv_unified = spec.kv_layout == "unified"
         params.no_perf = True
         self._context = C.llama_init_from_model(model.handle, params)
@@ -110,6 +111,10 @@ class LlamaRunner:
     def open(self, sequence_id: int, params: SamplingParams, prompt: list[int]) -> None:
         """Make the sequence's sampler chain."""
         self._samplers[sequence_id] = Sampler(self._vocab, params, prompt, self._num_ctx)
+
+    def accept(self, sequence_id: int, tokens: tuple[int, ...]) -> None:
+        """See Runner.accept."""
+        self._samplers[sequence_id].accept(tokens)
 
     def release(self, sequence_id: int) -> None:
         """Free the sequence's sampler chain."""

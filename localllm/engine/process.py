@@ -16,7 +16,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import IO, Any
 
-from localllm.api import ChatRequest, CompletionRequest, Event, Finished, check_sampling
+from localllm.api import ChatRequest, CompletionRequest, Control, Event, Finished, Rendered, check_sampling
 from localllm.engine import children, frames
 from localllm.engine.pipes import read_frames
 from localllm.errors import EngineCrashedError, EngineError, LocalLLMError
@@ -57,7 +57,8 @@ class EngineProcess:
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._log: collections.deque[str] = collections.deque(maxlen=40)
         self._queues: dict[int, asyncio.Queue[Item]] = {}
-        self._replies: dict[int, asyncio.Future[list[int] | str]] = {}
+        self._replies: dict[int, asyncio.Future[list[int] | str | Rendered]] = {}
+        self._names: dict[str, int] = {}
         self._loading: asyncio.Queue[float | LocalLLMError | None] = asyncio.Queue()
         self._next_id = 0
         self._last_heard = self._loop.time()
@@ -117,12 +118,25 @@ class EngineProcess:
     def chat(self, request: ChatRequest) -> AsyncIterator[Event]:
         """Answer a conversation; ends in one Finished or raises one error. Closing the iterator aborts the request."""
         check_sampling(request.sampling)
-        return self._stream(lambda request_id: frames.Chat(request_id, request))
+        return self._stream(lambda request_id: frames.Chat(request_id, request), request.request_id)
 
     def complete(self, request: CompletionRequest) -> AsyncIterator[Event]:
         """Continue raw text, likewise."""
         check_sampling(request.sampling)
-        return self._stream(lambda request_id: frames.Complete(request_id, request))
+        return self._stream(lambda request_id: frames.Complete(request_id, request), request.request_id)
+
+    def steer(self, name: str, control: Control) -> bool:
+        """Change the course of the request of that name. False: there is none."""
+        request_id = self._names.get(name)
+        if request_id is not None:
+            self._send(frames.Steer(request_id, control))
+        return request_id is not None
+
+    async def render(self, request: ChatRequest) -> Rendered:
+        """The prompt that `chat` would give the model."""
+        value = await self._ask(lambda request_id: frames.Render(request_id, request))
+        assert isinstance(value, Rendered)
+        return value
 
     async def tokenize(self, text: str, parse_special: bool = False) -> list[int]:
         """Token ids of a text, without BOS."""
@@ -136,9 +150,11 @@ class EngineProcess:
         assert isinstance(value, str)
         return value
 
-    async def _stream(self, make: Callable[[int], frames.Request]) -> AsyncIterator[Event]:
+    async def _stream(self, make: Callable[[int], frames.Request], name: str | None) -> AsyncIterator[Event]:
         self._check_alive()
         request_id = self._new_id()
+        if name is not None:
+            self._names[name] = request_id
         items: asyncio.Queue[Item] = asyncio.Queue()
         self._queues[request_id] = items
         self._send(make(request_id))
@@ -155,13 +171,15 @@ class EngineProcess:
                 yield item
         finally:
             self._queues.pop(request_id, None)
+            if name is not None and self._names.get(name) == request_id:
+                del self._names[name]
             if not ended:
                 self._send(frames.Abort(request_id))
 
-    async def _ask(self, make: Callable[[int], frames.Request]) -> list[int] | str:
+    async def _ask(self, make: Callable[[int], frames.Request]) -> list[int] | str | Rendered:
         self._check_alive()
         request_id = self._new_id()
-        future: asyncio.Future[list[int] | str] = self._loop.create_future()
+        future: asyncio.Future[list[int] | str | Rendered] = self._loop.create_future()
         self._replies[request_id] = future
         self._send(make(request_id))
         try:

@@ -19,6 +19,10 @@ class Runner(Protocol):
         """Prepare to sample for a sequence."""
         ...
 
+    def accept(self, sequence_id: int, tokens: tuple[int, ...]) -> None:
+        """Let a sequence's sampler know of tokens that it did not choose."""
+        ...
+
     def release(self, sequence_id: int) -> None:
         """Forget a sequence's sampler; unknown ids are ignored."""
         ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,7 @@ class Sampler:
             self._chain = _chain([*stages, *_choice_stages(vocab, self._params)])
             if stages:
                 # Penalties look back on the prompt too.
-                for token in prompt[-num_ctx:]:
-                    C.llama_sampler_accept(self._chain, token)
+                self.accept(prompt[-num_ctx:])
 
     def sample(self, context: Any, index: int) -> tuple[int, TokenLogprob | None]:
         """The next token after output `index` of the last decode, and its log probability where wanted."""
@@ -71,6 +71,12 @@ class Sampler:
         if self._num_logprobs is None:
             return token, None
         return token, self._logprob(self._logits(context, index) if logits is None else logits, token)
+
+    def accept(self, tokens: Iterable[int]) -> None:
+        """Take note of tokens that were not chosen here: penalties look back on them too."""
+        if self._chain is not None:
+            for token in tokens:
+                C.llama_sampler_accept(self._chain, token)
 
     def close(self) -> None:
         """Free the chain."""

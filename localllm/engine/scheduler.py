@@ -7,7 +7,6 @@ makes the youngest one wait; that one resumes later from its saved state.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 from localllm.api import FinishReason
@@ -15,6 +14,7 @@ from localllm.engine.batch import Batch, Chunk, Op, Sampled
 from localllm.engine.kv_cache import MIN_MOVE, Coming, KVCache
 from localllm.engine.sequence import Sequence, SequenceStatus
 from localllm.engine.step_cost import StepCost
+from localllm.engine.waiting import WaitingQueue
 
 # A sequence with more known tokens than this to compute takes its turn with the prompts.
 MAX_FORCED = 16
@@ -44,7 +44,7 @@ class Scheduler:
         self._cost = cost
         self._num_ctx = min(num_ctx, cache.max_length)
         self._num_batch = num_batch
-        self._waiting: deque[Sequence] = deque()
+        self._waiting = WaitingQueue()
         self._running: dict[int, Sequence] = {}
         self._ops: list[Op] = []
         self._max_running = cache.num_slots
@@ -68,7 +68,30 @@ class Scheduler:
         """Queue a new sequence. Its prompt must leave room for one token: callers check before."""
         assert 0 < sequence.num_prompt < self._num_ctx
         assert sequence.max_tokens is None or sequence.max_tokens > 0
-        self._waiting.append(sequence)
+        self._waiting.push(sequence)
+
+    @property
+    def waiting(self) -> list[Sequence]:
+        """Sequences without a slot, who is next first."""
+        return list(self._waiting)
+
+    def force(self, sequence: Sequence, tokens: tuple[int, ...]) -> int:
+        """Append tokens that nobody chose to a decoding sequence, all of them or, without room, none; returns how many.
+
+        Between `update` and `schedule`. At least one token more has room after them.
+        """
+        if sequence.status is not SequenceStatus.DECODE:
+            return 0
+        room = self._num_ctx - len(sequence.tokens) - 1
+        if sequence.max_tokens is not None:
+            room = min(room, sequence.max_tokens - sequence.num_output - 1)
+        if len(tokens) > room:
+            return 0
+        sequence.tokens.extend(tokens)
+        sequence.drafts = []
+        if sequence.num_left > MAX_FORCED:
+            sequence.status = SequenceStatus.PREFILL
+        return len(tokens)
 
     def finish(self, sequence: Sequence) -> None:
         """End a sequence, waiting or running; what it computed stays as a cached prefix.
@@ -86,10 +109,10 @@ class Scheduler:
 
     def schedule(self) -> Batch:
         """Decide the next step. An empty batch means: nothing to do until something is added."""
-        by_age = sorted(self._running.values(), key=lambda running: running.order)
-        decoding = [running for running in by_age if running.status is SequenceStatus.DECODE]
+        by_rank = sorted(self._running.values(), key=lambda running: running.rank)
+        decoding = [running for running in by_rank if running.status is SequenceStatus.DECODE]
         self._bound_drafts(decoding)
-        # By age: only younger ones, which have yet to reserve, are sent back to make room.
+        # By rank: only those after it, which have yet to reserve, are sent back to make room.
         decoding = [running for running in decoding if self._reserve_token(running)]
         self._admit()
         self._close_gap()
@@ -130,7 +153,7 @@ class Scheduler:
         """
         if self._cache.clear_idle(self._ops):
             return None
-        youngest = max(self._running.values(), key=lambda running: running.order)
+        youngest = max(self._running.values(), key=lambda running: running.rank)
         if len(self._running) == 1:
             return youngest
         self._preempt(youngest)
@@ -182,19 +205,17 @@ class Scheduler:
         del self._running[sequence.id]
 
     def _admit(self) -> None:
-        """Give slots to waiting sequences, oldest first; one that waits for a coming prefix lets others pass."""
-        held_back: list[Sequence] = []
-        while self._waiting and len(self._running) < self._max_running:
-            sequence = self._waiting.popleft()
+        """Give slots to waiting sequences, in their order; one that waits for a coming prefix lets others pass."""
+        admitted: list[Sequence] = []
+        for sequence in self._waiting:
+            if len(self._running) >= self._max_running:
+                break
             if _prefix_is_coming(sequence):
-                held_back.append(sequence)
                 continue
             placement = self._cache.place(sequence.tokens, self._ops, sequence.scope)
             if placement is None:
-                held_back.append(sequence)
                 break
             if isinstance(placement, Coming):
-                held_back.append(sequence)
                 source = next(running for running in self._running.values() if running.slot == placement.slot)
                 sequence.waits_for = source, placement.num_tokens
                 continue
@@ -205,7 +226,9 @@ class Scheduler:
                 sequence.num_cached = placement.num_cached
             sequence.status = SequenceStatus.PREFILL
             self._running[sequence.id] = sequence
-        self._waiting.extendleft(reversed(held_back))
+            admitted.append(sequence)
+        if admitted:
+            self._waiting.take(admitted)
 
     def _reserve_token(self, sequence: Sequence) -> bool:
         """Get cells for what is to be decoded, making younger sequences wait where needed; drafts only where free."""
@@ -216,7 +239,7 @@ class Scheduler:
                 sequence.drafts = []
             if self._cache.reserve(sequence.slot, len(sequence.tokens), self._ops):
                 return True
-            self._preempt(max(self._running.values(), key=lambda running: running.order))
+            self._preempt(max(self._running.values(), key=lambda running: running.rank))
         return False
 
     def _preempt(self, sequence: Sequence) -> None:
@@ -225,7 +248,7 @@ class Scheduler:
         sequence.num_computed = 0
         sequence.drafts = []
         sequence.status = SequenceStatus.WAITING
-        self._waiting.appendleft(sequence)
+        self._waiting.push_back(sequence)
 
     def _close_gap(self) -> None:
         """With a stream per slot, llama.cpp batches neighbours only: move the last busy slot into a gap."""

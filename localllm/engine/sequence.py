@@ -21,10 +21,12 @@ class Sequence:
     computed for this request. `slot` is the llama.cpp sequence id while the sequence has one. `waits_for` names a
     running sequence and how many tokens of their common prefix it will have computed. `drafts` are guesses at what
     comes after `tokens`, for the next step to check; whoever makes them sets them before each. `scope` is everything
-    besides tokens that decides keys and values, as text that means the same in every process; see KVCache.
+    besides tokens that decides keys and values, as text that means the same in every process; see KVCache. `priority`
+    and `client` decide its place in the queue.
     """
 
     __slots__ = (
+        "client",
         "drafts",
         "id",
         "max_tokens",
@@ -33,6 +35,7 @@ class Sequence:
         "num_preemptions",
         "num_prompt",
         "order",
+        "priority",
         "scope",
         "slot",
         "status",
@@ -40,7 +43,17 @@ class Sequence:
         "waits_for",
     )
 
-    def __init__(self, id: int, prompt: list[int], max_tokens: int | None, order: int, scope: str = "") -> None:
+    def __init__(
+        self,
+        id: int,
+        prompt: list[int],
+        max_tokens: int | None,
+        order: int,
+        scope: str = "",
+        *,
+        priority: int = 0,
+        client: str = "",
+    ) -> None:
         self.id = id
         self.tokens = prompt
         self.num_prompt = len(prompt)
@@ -50,10 +63,17 @@ class Sequence:
         self.max_tokens = max_tokens
         self.order = order
         self.scope = scope
+        self.priority = priority
+        self.client = client
         self.slot: int | None = None
         self.drafts: list[int] = []
         self.waits_for: tuple[Sequence, int] | None = None
         self.status = SequenceStatus.WAITING
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Who goes before whom where there is not enough for all: the smaller rank."""
+        return -self.priority, self.order
 
     @property
     def num_output(self) -> int:

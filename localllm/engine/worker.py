@@ -18,16 +18,16 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
-from localllm.api import Finished, Usage, check_sampling
+from localllm.api import Finished, Rendered, Usage, check_sampling
 from localllm.engine import frames
 from localllm.errors import EngineLoadError, LocalLLMError
 
 if TYPE_CHECKING:
-    from localllm.engine.engine import Job
+    from localllm.engine.job import Job
 
 logger = logging.getLogger(__name__)
 
-Work = frames.Chat | frames.Complete | frames.Tokenize | frames.Detokenize
+Work = frames.Chat | frames.Complete | frames.Render | frames.Tokenize | frames.Detokenize
 
 
 class Worker:
@@ -58,9 +58,12 @@ class Worker:
                     engine.start()
                 case frames.Abort(request_id):
                     self._abort(request_id)
+                case frames.Steer(request_id, control):
+                    if self._ready.is_set():
+                        self._loaded.engine.steer(request_id, control)
                 case frames.Ping():
                     self._pong()
-                case frames.Chat() | frames.Complete() | frames.Tokenize() | frames.Detokenize():
+                case frames.Chat() | frames.Complete() | frames.Render() | frames.Tokenize() | frames.Detokenize():
                     with self._lock:
                         self._pending.add(frame.id)
                     self._work.put(frame)
@@ -141,6 +144,8 @@ class Worker:
                 self._reply(request_id, self._loaded.tokenize(text, parse_special))
             case frames.Detokenize(request_id, tokens):
                 self._reply(request_id, vocab.detokenize(list(tokens)))
+            case frames.Render(request_id, chat):
+                self._reply(request_id, self._loaded.render(chat))
             case frames.Chat(request_id, chat):
                 check_sampling(chat.sampling, vocab.num_tokens)
                 self._submit(self._loaded.chat_job(request_id, chat))
@@ -148,7 +153,7 @@ class Worker:
                 check_sampling(completion.sampling, vocab.num_tokens)
                 self._submit(self._loaded.completion_job(request_id, completion))
 
-    def _reply(self, request_id: int, value: list[int] | str) -> None:
+    def _reply(self, request_id: int, value: list[int] | str | Rendered) -> None:
         with self._lock:
             self._pending.discard(request_id)
         self._send(frames.Reply(request_id, value))

@@ -217,7 +217,7 @@ def _continue(prefill: Message, form: ReasoningFormat, opened: bool) -> tuple[li
         pieces.append(prefill.reasoning)
         opened = True
     if opened and prefill.content:
-        pieces.append(trusted(form.end if form.answer else f"\n{form.end}\n\n"))
+        pieces.append(trusted(form.closing))
         opened = False
     elif not opened:
         pieces.append(trusted(form.answer))

@@ -14,6 +14,7 @@ from localllm.api import (
     Backend,
     ChatRequest,
     CompletionRequest,
+    Control,
     Event,
     Finished,
     FinishReason,
@@ -23,6 +24,7 @@ from localllm.api import (
     Notice,
     Progress,
     ReasoningDelta,
+    Rendered,
     TextDelta,
     Timings,
     ToolCall,
@@ -136,6 +138,13 @@ class FakeBackend:
 
     async def detokenize(self, model: str, tokens: Sequence[int]) -> str:  # noqa: ARG002
         return "".join(map(chr, tokens))
+
+    async def render(self, request: ChatRequest) -> Rendered:
+        prompt = "".join(f"{message.role}: {message.content}\n" for message in request.messages)
+        return Rendered(prompt, tuple(map(ord, prompt)))
+
+    async def control(self, request_id: str, control: Control) -> bool:  # noqa: ARG002
+        return False
 
     async def list_models(self) -> list[ModelInfo]:
         return sorted(self.models.values(), key=lambda model: model.name)

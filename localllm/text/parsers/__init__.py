@@ -26,6 +26,7 @@ __all__ = [
     "OutputParser",
     "Piece",
     "ReasoningFormat",
+    "format_named",
     "parser_for",
     "reasoning_format_in",
     "reasoning_format_of",
@@ -67,7 +68,12 @@ def parser_for(reasoning_format: str, *, starts_in_reasoning: bool = False) -> O
 
     Raises KeyError for a name that no format has.
     """
+    return format_named(reasoning_format).parser(starts_in_reasoning)
+
+
+def format_named(name: str) -> ReasoningFormat:
+    """The format of that name. Raises KeyError for a name that no format has."""
     for form in FORMATS:
-        if form.name == reasoning_format:
-            return form.parser(starts_in_reasoning)
-    raise KeyError(reasoning_format)
+        if form.name == name:
+            return form
+    raise KeyError(name)

@@ -56,6 +56,13 @@ class ReasoningFormat:
     parser: Callable[[bool], OutputParser]
     answer: str = ""
 
+    @property
+    def closing(self) -> str:
+        """What ends the reasoning and begins the answer, written out as templates do; empty without reasoning."""
+        if not self.end:
+            return ""
+        return self.end if self.answer else f"\n{self.end}\n\n"
+
     def is_opened_by(self, segments: Sequence[Segment]) -> bool:
         """Whether a prompt ends with the reasoning opened, by the template's own text."""
         if not segments or not self.start or not segments[-1].trusted:
