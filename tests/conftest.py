@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,20 @@ def smollm2_path() -> Path:
     path = _find_smollm2()
     assert path is not None, "a test that uses smollm2_path needs the marker `weights`"
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`tiny_model(kind, seed=0, fim=False)`: the path of a tiny model, written once; see tests/tiny_models.py."""
+    from tests.tiny_models import Kind, write_tiny_model
+
+    folder = tmp_path_factory.mktemp("tiny-models")
+
+    def path_of(kind: Kind = "llama", *, seed: int = 0, fim: bool = False) -> Path:
+        path = folder / f"{kind}-{seed}{'-fim' if fim else ''}.gguf"
+        return path if path.exists() else write_tiny_model(path, kind, seed=seed, fim=fim)
+
+    return path_of
 
 
 @pytest.fixture(autouse=True)
