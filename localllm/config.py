@@ -51,6 +51,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     num_slots: Annotated[
         Annotated[int, Meta(ge=1, le=256)] | None, Meta(description="Requests that one model runs at once.")
     ] = None
+    host: Annotated[str, Meta(description="Address that `localllm serve` listens on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port that `localllm serve` listens on; 0 takes a free one.")] = (
+        11435
+    )
+    key_file: Annotated[
+        Path | None, Meta(description="Keys that clients of `localllm serve` must show: KEY or NAME = KEY a line.")
+    ] = None
     log_level: Annotated[LogLevel, Meta(description="What is logged to standard error.")] = "warning"
 
 

@@ -24,6 +24,7 @@ PROG = "localllm"
 # Each module beside this one that has commands, in the order of the help.
 MODULES: dict[str, tuple[str, ...]] = {
     "run": ("run",),
+    "serve": ("serve",),
     "pull": ("pull",),
     "models": ("list", "ls", "show", "rm", "cp"),
     "adopt": ("adopt",),

@@ -37,12 +37,20 @@ class Runtime:
         return ModelStore(settings.store_dir)
 
     @asynccontextmanager
-    async def backend(self, settings: Settings, load_options: LoadOptions | None = None) -> AsyncIterator[Backend]:
-        """The Backend that answers; closed at the end of the block, also after Ctrl-C."""
+    async def backend(
+        self, settings: Settings, load_options: LoadOptions | None = None, *, pull_missing: bool = True
+    ) -> AsyncIterator[Backend]:
+        """The Backend that answers; closed at the end of the block, also after Ctrl-C.
+
+        Without `pull_missing` a model that is not installed is an error.
+        """
         from localllm.api import LoadOptions
 
-        make = self._backend_factory or _in_process
-        backend = make(settings, load_options or LoadOptions())
+        options = load_options or LoadOptions()
+        if self._backend_factory is not None:
+            backend = self._backend_factory(settings, options)
+        else:
+            backend = _in_process(settings, options, pull_missing)
         try:
             yield backend
         finally:
@@ -55,10 +63,10 @@ def runtime_of(ctx: typer.Context) -> Runtime:
     return ctx.obj
 
 
-def _in_process(settings: Settings, load_options: LoadOptions) -> Backend:
+def _in_process(settings: Settings, load_options: LoadOptions, pull_missing: bool) -> Backend:
     from localllm.service import Service
 
-    return Service(settings, load_options=load_options)
+    return Service(settings, load_options=load_options, pull_missing=pull_missing)
 
 
 def _set_up_logging(level: str) -> None:

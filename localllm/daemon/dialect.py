@@ -1,0 +1,55 @@
+"""What a dialect is: its routes and the shape of its errors. A dialect's module has one `DIALECT` for `app.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
+
+from localllm.daemon.context import Daemon
+from localllm.daemon.errors import Problem
+from localllm.daemon.guard import Caller
+
+
+class Reply(Protocol):
+    """What a handler returns: a Starlette Response, or an EventStream."""
+
+    status_code: int
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, /) -> None:
+        """Write itself."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request on its way through a handler."""
+
+    daemon: Daemon
+    request: Request
+    caller: Caller
+
+
+Handler = Callable[[Call], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method of one path, in Starlette's syntax of paths."""
+
+    method: str
+    path: str
+    handler: Handler
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One API. Its error shape also answers for paths below `prefix` that do not exist."""
+
+    name: str
+    prefix: str
+    endpoints: tuple[Endpoint, ...]
+    error_body: Callable[[Problem], bytes]
