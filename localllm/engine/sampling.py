@@ -113,7 +113,7 @@ def _history_stages(vocab: Vocab, params: SamplingParams, num_ctx: int) -> list[
     stages: list[Any] = []
     bias = dict(p.logit_bias or {})
     if p.ignore_eos:
-        bias |= dict.fromkeys(_end_tokens(vocab), -math.inf)
+        bias |= dict.fromkeys(vocab.end_tokens, -math.inf)
     if bias:
         entries = (C.llama_logit_bias * len(bias))(*(C.llama_logit_bias(t, b) for t, b in bias.items()))
         stages.append(C.llama_sampler_init_logit_bias(vocab.num_tokens, len(bias), entries))
@@ -162,7 +162,3 @@ def _choice_stages(vocab: Vocab, params: SamplingParams) -> list[Any]:
     if p.xtc_probability > 0:
         stages.append(C.llama_sampler_init_xtc(p.xtc_probability, p.xtc_threshold, 1, seed))
     return [*stages, C.llama_sampler_init_temp(p.temperature), C.llama_sampler_init_dist(seed)]
-
-
-def _end_tokens(vocab: Vocab) -> list[int]:
-    return [token for token in range(vocab.num_tokens) if vocab.ends(token)]
