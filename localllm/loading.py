@@ -5,6 +5,7 @@ Reads GGUF headers and the machine's memory; starts nothing.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from localllm import devices
+from localllm import devices, tuned
 from localllm.api import LoadOptions
 from localllm.config import Settings
 from localllm.engine.frames import LoadSpec
@@ -20,7 +21,9 @@ from localllm.errors import InvalidRequestError, ModelNotFoundError
 from localllm.memory import DeviceMemory, LoadPlan, plan
 from localllm.model_shape import ModelFacts, kv_bytes_per_token, model_facts
 from localllm.name import ModelName
+from localllm.paths import prefix_dir
 from localllm.pool import PlannedLoad
+from localllm.store.files import free_bytes
 from localllm.store.gguf import find_shards, gguf_summary, read_gguf
 from localllm.store.manifest import Blob, Manifest, utc_now
 
@@ -30,6 +33,12 @@ HOST_CACHE_BYTES = 2 * 2**30
 
 # A cache of one stream per slot is allocated in full at load: this is what it may cost in time and memory.
 STREAMS_SHARE = 8
+
+# Prefixes on disk may take a twentieth of what is free, and this much at most.
+PREFIX_DISK_SHARE = 20
+PREFIX_DISK_BYTES = 8 * 2**30
+
+UNKNOWN_DIGEST = "sha256:" + "0" * 64
 
 MAX_SLOTS = 256  # llama.cpp's LLAMA_MAX_SEQ
 
@@ -44,7 +53,7 @@ def manifest_of_file(name: ModelName) -> tuple[Manifest, list[Path]]:
     manifest = Manifest(
         name=str(path),
         origin=f"file:{path}",
-        blobs=tuple(Blob("sha256:" + "0" * 64, shard.stat().st_size, shard.name) for shard in paths),
+        blobs=tuple(Blob(UNKNOWN_DIGEST, shard.stat().st_size, shard.name) for shard in paths),
         created=utc_now(),
         licence=summary.licence,
         architecture=summary.architecture,
@@ -67,7 +76,7 @@ def plan_load(
 
     Raises OutOfMemoryError where what was asked for does not fit.
     """
-    wanted = _merge(options, manifest, settings)
+    wanted, tuning_notices = tuned.fill_in(_merge(options, manifest, settings), manifest, paths)
     _check(wanted)
     facts = read_facts(manifest.name, paths)
     available = devices.available_memory()
@@ -81,13 +90,41 @@ def plan_load(
         num_slots=chosen.num_slots,
         num_batch=chosen.num_batch,
         num_threads=wanted.num_threads or devices.num_cores(),
+        num_threads_batch=wanted.num_threads_batch or 0,
         kv_layout=chosen.kv_layout,
         devices=_device_names(wanted.device),
         num_gpu_layers=-1 if wanted.num_gpu_layers is None else wanted.num_gpu_layers,
         use_mmap=wanted.use_mmap,
         host_tokens=host_bytes // max(1, kv_bytes_per_token(facts)),
+        prefix_dir=str(prefix_dir()),
+        prefix_key=_model_key(manifest, paths),
+        prefix_disk_bytes=_prefix_disk_bytes(wanted),
     )
-    return PlannedLoad(spec, chosen.needed_bytes, chosen.notices, hold)
+    return PlannedLoad(spec, chosen.needed_bytes, (*tuning_notices, *chosen.notices), hold)
+
+
+def _prefix_disk_bytes(wanted: LoadOptions) -> int:
+    """What prefixes may take on disk: as asked, else a share of what is free."""
+    if wanted.prefix_disk_bytes is not None:
+        return wanted.prefix_disk_bytes
+    try:
+        return min(PREFIX_DISK_BYTES, free_bytes(prefix_dir()) // PREFIX_DISK_SHARE)
+    except OSError:
+        return 0
+
+
+def _model_key(manifest: Manifest, paths: list[Path]) -> str:
+    """What stands for the model's bytes: the digests, or for files that were never read whole what can be had quickly."""
+    digest = hashlib.sha256()
+    for blob, path in zip(manifest.blobs, paths, strict=False):
+        digest.update(blob.digest.encode())
+        if blob.digest == UNKNOWN_DIGEST:
+            with path.open("rb") as file:
+                stat = os.fstat(file.fileno())
+                digest.update(f"{stat.st_size} {stat.st_mtime_ns}".encode() + file.read(1 << 20))
+                file.seek(max(0, stat.st_size - (1 << 20)))
+                digest.update(file.read())
+    return digest.hexdigest()
 
 
 def read_facts(name: str, paths: list[Path]) -> ModelFacts:
@@ -103,7 +140,7 @@ def _check(wanted: LoadOptions) -> None:
         raise InvalidRequestError(f"num_slots is {wanted.num_slots}", hint=f"num_slots lies between 1 and {MAX_SLOTS}")
     if wanted.num_batch is not None and wanted.num_batch < max(32, wanted.num_slots or 1):
         raise InvalidRequestError(f"num_batch is {wanted.num_batch}", hint="at least 32, and one for each slot")
-    for name in ("num_ctx", "num_threads"):
+    for name in ("num_ctx", "num_threads", "num_threads_batch"):
         value = getattr(wanted, name)
         if value is not None and value < 1:
             raise InvalidRequestError(f"{name} is {value}", hint=f"{name} is at least 1")
@@ -116,6 +153,7 @@ def _merge(options: LoadOptions, manifest: Manifest, settings: Settings) -> Load
         "num_threads": settings.num_threads,
         "device": settings.device,
         "num_gpu_layers": settings.num_gpu_layers,
+        "tuned": settings.tuned,
     }
     missing = {name: value for name, value in fallback.items() if getattr(options, name) is None}
     return msgspec.structs.replace(options, **missing)

@@ -20,6 +20,13 @@ def store_dir() -> Path:
     return Path(store).expanduser() if store else data_dir() / "store"
 
 
+def prefix_dir() -> Path:
+    """Prefixes that engines keep on disk: below `LOCALLLM_HOME`, else the system's per-user cache directory."""
+    if os.environ.get("LOCALLLM_HOME"):
+        return data_dir() / "cache" / "prefixes"
+    return platformdirs.user_cache_path("localllm", appauthor=False) / "prefixes"
+
+
 def config_file() -> Path:
     """The settings file: `LOCALLLM_CONFIG`, else `config.toml` in the system's per-user config directory."""
     config = os.environ.get("LOCALLLM_CONFIG")
@@ -28,6 +35,11 @@ def config_file() -> Path:
     if os.environ.get("LOCALLLM_HOME"):
         return data_dir() / "config.toml"
     return platformdirs.user_config_path("localllm", appauthor=False) / "config.toml"
+
+
+def tuned_dir() -> Path:
+    """What `localllm tune` found, a folder for each model."""
+    return data_dir() / "tuned"
 
 
 def history_file() -> Path:

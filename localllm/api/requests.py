@@ -28,7 +28,8 @@ class LoadOptions(Value, frozen=True):
     `kv_layout`: "unified" shares one pool of cells, "streams" gives every sequence its own.
     `kv_type_k`, `kv_type_v`: ggml types of the cache ("f16", "q8_0", "q4_0" and so on); a quantized V needs flash
     attention. `adapters` are applied to every request; `draft_model` names a small model of the same vocabulary.
-    `prefix_disk_bytes` bounds the prefixes kept on disk (0: none).
+    `prefix_disk_bytes` bounds the prefixes kept on disk (0: none). `num_threads_batch` computes prompts and steps of
+    several sequences (default: `num_threads`). `tuned`: whether what `localllm tune` found fills what is left open.
     """
 
     num_ctx: int | None = None
@@ -46,6 +47,8 @@ class LoadOptions(Value, frozen=True):
     adapters: tuple[Adapter, ...] = ()
     draft_model: str | None = None
     prefix_disk_bytes: int | None = None
+    num_threads_batch: int | None = None
+    tuned: bool | None = None
 
 
 class GenerationRequest(Value, frozen=True, kw_only=True):

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
-_STARTS_AN_ENGINE = frozenset({"run", "bench"})
+_STARTS_AN_ENGINE = frozenset({"run", "bench", "tune"})
+_STARTS_NONE = frozenset({"--help", "-h", "--show", "--reset"})
 
 
 def main(argv: Sequence[str] | None = None, *, backend_factory: BackendFactory | None = None) -> int:
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None, *, backend_factory: BackendFactory |
 
 def _run(args: list[str], backend_factory: BackendFactory | None) -> int:
     """Run the command and report its failure; what is left to the caller is Ctrl-C and a reader that has gone."""
-    if backend_factory is None and args[:1] and args[0] in _STARTS_AN_ENGINE and not {"--help", "-h"} & set(args):
+    if backend_factory is None and args[:1] and args[0] in _STARTS_AN_ENGINE and not _STARTS_NONE & set(args):
         _prestart_engine()
     from localllm.cli.app import run_command
     from localllm.cli.output import prepare_streams

@@ -77,6 +77,7 @@ LOADING: dict[str, Choice] = {
     "num_threads": Choice(int, "CPU threads.", ("--threads",)),
     "device": Choice(str, '"cpu", "auto", or a device that `localllm doctor` lists.', ("--device",), "NAME"),
     "num_gpu_layers": Choice(int, "Layers kept on the device; -1: all.", ("--gpu-layers", "-ngl")),
+    "tuned": Choice(bool | None, "Whether to use what `localllm tune` found.", ("--tuned/--no-tuned",)),
 }
 
 
@@ -107,7 +108,7 @@ _TABLES = {"loading": LOADING, "sampling": SAMPLING}
 def _parameter(field: str, choice: Choice) -> inspect.Parameter:
     own = "--" + field.replace("_", "-")
     flags = choice.flags if any(f.startswith("--") for f in choice.flags) else (own, *choice.flags)
-    metavar = choice.metavar or {int: "N", float: "X", bool: None}.get(choice.kind, "TEXT")
+    metavar = choice.metavar or {int: "N", float: "X", bool: None, bool | None: None}.get(choice.kind, "TEXT")
     option = typer.Option(*flags, help=choice.help, metavar=metavar, show_default=False)
     kind = bool if choice.kind is bool else choice.kind | None
     default = False if choice.kind is bool else None
@@ -150,5 +151,5 @@ def load_options(settings: Any, *, num_slots: int | None = None) -> LoadOptions:
     """
     from localllm.api import LoadOptions
 
-    names = ("num_ctx", "num_threads", "device", "num_gpu_layers")
+    names = ("num_ctx", "num_threads", "device", "num_gpu_layers", "tuned")
     return LoadOptions(num_slots=num_slots or settings.num_slots, **{name: getattr(settings, name) for name in names})

@@ -21,7 +21,7 @@ def test_every_sampling_parameter_is_an_option() -> None:
 def test_loading_options_are_settings() -> None:
     assert set(LOADING) <= set(Settings.__struct_fields__) & set(LoadOptions.__struct_fields__)
     options = load_options(Settings(num_ctx=5, device="cpu", num_gpu_layers=0, num_slots=3))
-    assert options == LoadOptions(num_ctx=5, device="cpu", num_gpu_layers=0, num_slots=3)
+    assert options == LoadOptions(num_ctx=5, device="cpu", num_gpu_layers=0, num_slots=3, tuned=True)
 
 
 def test_what_is_not_given_stays_open() -> None:
@@ -53,7 +53,7 @@ def test_loading_options_reach_settings_and_engine() -> None:
         "run", "smollm2:135m", "settings", "-c", "99", "--threads", "3", "--device", "cpu", "-ngl", "0", "--offline"
     )
     # One conversation takes one slot.
-    assert "LoadOptions(num_ctx=99, num_slots=1, num_batch=None, num_threads=3, device='cpu'" in ran.stdout
+    assert "LoadOptions(num_ctx=99, num_slots=1, num_batch=None, num_ubatch=None, num_threads=3, device='cpu'" in ran.stdout
     assert "offline=True" in ran.stdout
 
 
