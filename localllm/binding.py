@@ -7,11 +7,14 @@ has no use for; so the low-level module is imported past it. Only child processe
 from __future__ import annotations
 
 import ctypes
+import functools
+import hashlib
 import importlib
 import importlib.util
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from localllm.errors import EngineLoadError
@@ -58,3 +61,9 @@ def library_function(name: str, restype: Any, *argtypes: Any) -> Any:
     function.restype = restype
     function.argtypes = list(argtypes)
     return function
+
+
+@functools.cache
+def library_digest() -> str:
+    """SHA-256 of the llama.cpp library that is loaded, in hex: what names a build, whoever made it."""
+    return hashlib.sha256(Path(C._lib._name).read_bytes()).hexdigest()

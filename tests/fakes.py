@@ -10,9 +10,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 from zlib import crc32
 
-from localllm.api import FinishReason, SamplingParams
+from localllm.api import FinishReason, SamplingParams, TokenLogprob
 from localllm.engine.batch import Batch, Chunk, Copy, Drop, Op, Restore, Sampled, Save, Trim
 from localllm.engine.kv_cache import KVCache, Layout
 from localllm.engine.runner import NoSpaceError
@@ -76,13 +77,27 @@ class FakeRunner:
         self.closed = False
         self.after_ops: Callable[[], None] = lambda: None
         self._keys: set[int] = set()
+        self._scores: dict[int, dict[int, int]] = {}
 
     # --- the Runner protocol --------------------------------------------------------------------------------------
 
-    def open(self, sequence_id: int, params: SamplingParams, prompt: list[int]) -> None:  # noqa: ARG002
-        """Prepare to sample for a sequence."""
+    def open(
+        self,
+        sequence_id: int,
+        params: SamplingParams,  # noqa: ARG002
+        prompt: list[int],
+        num_prompt_logprobs: int | None = None,
+    ) -> None:
+        """Prepare to sample for a sequence, and to score its prompt."""
         assert sequence_id not in self.opened
         self.opened[sequence_id] = list(prompt)
+        if num_prompt_logprobs is not None:
+            self._scores[sequence_id] = {}
+
+    def scores(self, sequence_id: int) -> tuple[TokenLogprob, ...]:
+        """A log probability for each scored token, that is its token."""
+        scores = self._scores.pop(sequence_id, {})
+        return tuple(TokenLogprob(scores[at], b"", -float(scores[at])) for at in sorted(scores))
 
     def accept(self, sequence_id: int, tokens: tuple[int, ...]) -> None:
         """Take note of tokens that were not sampled."""
@@ -108,6 +123,8 @@ class FakeRunner:
         self.num_computed += num_new
         for chunk in batch.chunks:
             self._compute(chunk)
+            for at, token in enumerate(chunk.scored, chunk.start + 1):
+                self._scores[chunk.sequence_id][at] = token
         self._check_capacity()
         return [self._sample(chunk) for chunk in batch.chunks if chunk.samples]
 
@@ -267,6 +284,7 @@ class Simulation:
             force_one_in=force_one_in,
         )
         self.draft = draft
+        self._in_step: set[int] = set()
         self.runner.after_ops = self._check_account
         self.cost_us = cost_us
         self.stories: dict[int, Story] = {}
@@ -274,12 +292,12 @@ class Simulation:
         self.num_no_space = 0
         self.unfit: list[Sequence] = []
 
-    def add(self, prompt: list[int], max_tokens: int | None = None) -> Sequence:
-        """Queue a sequence."""
+    def add(self, prompt: list[int], max_tokens: int | None = None, **changes: Any) -> Sequence:
+        """Queue a sequence; `changes` are further arguments of Sequence."""
         number = len(self.stories) + 1
-        sequence = Sequence(number, list(prompt), max_tokens, order=number)
+        sequence = Sequence(number, list(prompt), max_tokens, order=number, **changes)
         self.stories[number] = Story(sequence)
-        self.runner.open(number, SamplingParams(), prompt)
+        self.runner.open(number, SamplingParams(), prompt, 0 if sequence.scored else None)
         self.scheduler.add(sequence)
         return sequence
 
@@ -298,6 +316,7 @@ class Simulation:
         for sequence in decoding:
             sequence.drafts = self.draft(sequence, self.runner)
         batch = self.scheduler.schedule()
+        self._in_step = {chunk.sequence_id for chunk in batch.chunks}
         self._check_batch(batch, decoding)
         if not batch:
             return batch
@@ -352,9 +371,12 @@ class Simulation:
         """Nobody is forgotten: who was decoding decodes on or was sent back, and no step is idle while work is left."""
         chunks = {chunk.sequence_id: chunk for chunk in batch.chunks}
         assert bool(chunks) == self.busy
+        in_turn = {self.stories[number].sequence.group for number in chunks}
+        assert len(in_turn) <= 1
         full = sum(len(chunk.tokens) for chunk in batch.chunks) + MAX_FORCED >= self.runner.num_batch
         for sequence in decoding:
-            if _is_decoding(sequence) and not (full and sequence.id not in chunks):
+            skipped = sequence.id not in chunks and (full or sequence.group not in in_turn)
+            if _is_decoding(sequence) and not skipped:
                 assert chunks[sequence.id].samples
         for number, chunk in chunks.items():
             sequence = self.stories[number].sequence
@@ -371,7 +393,9 @@ class Simulation:
             sequence = story.sequence
             assert (sequence.status is SequenceStatus.FINISHED) == (story.finish is not None)
             if sequence.slot is not None:
-                assert self.runner.contents(sequence.slot) == sequence.tokens[: sequence.num_computed]
+                # Drafts that were wrong lie behind these until the next step's operations.
+                held = self.runner.contents(sequence.slot)[: sequence.num_computed]
+                assert held == sequence.tokens[: sequence.num_computed]
 
     def _check_account(self) -> None:
         """Before a step computes, its operations done: every slot, cell and saved state is as the account says."""
@@ -382,8 +406,13 @@ class Simulation:
             sequence = running.get(slot.index)
             assert slot.busy == (sequence is not None)
             assert runner.contents(slot.index) == slot.tokens[: slot.num_computed]
-            num_drafts = len(sequence.drafts) if sequence else 0
-            assert cache._cells.length(slot.index) == len(sequence.tokens if sequence else cells) + num_drafts
+            if sequence is None:
+                assert cache._cells.length(slot.index) == len(cells)
+            elif sequence.id in self._in_step:
+                assert cache._cells.length(slot.index) == len(sequence.tokens) + len(sequence.drafts)
+            else:
+                # It is not its group's turn: the cells for its next tokens come with it.
+                assert sequence.num_computed <= cache._cells.length(slot.index) <= len(sequence.tokens)
             num_planned += cache._cells.length(slot.index) - len(cells)
         assert cache._cells.num_used == runner.num_used + num_planned
         kept = {key: [cell.token for cell in cells] for key, cells in runner.saved.items()}

@@ -26,6 +26,7 @@ from localllm.api.events import (
 )
 from localllm.api.messages import Message, Role, ToolCall, ToolSpec
 from localllm.api.requests import (
+    MAX_ANSWERS,
     Adapter,
     ChatRequest,
     CompletionRequest,
@@ -35,10 +36,12 @@ from localllm.api.requests import (
     LoadOptions,
     RerankRequest,
     Truncate,
+    check_generation,
 )
 from localllm.api.sampling import MAX_LOGIT_BIAS, MAX_STOP_CHARS, MAX_STOP_STRINGS, SamplingParams, check_sampling
 
 __all__ = [
+    "MAX_ANSWERS",
     "MAX_LOGIT_BIAS",
     "MAX_STOP_CHARS",
     "MAX_STOP_STRINGS",
@@ -85,5 +88,6 @@ __all__ = [
     "ToolSpec",
     "Truncate",
     "Usage",
+    "check_generation",
     "check_sampling",
 ]

@@ -30,11 +30,12 @@ class Ranked(Value, frozen=True):
 
 
 class Ranking(Value, frozen=True):
-    """Documents, best first. `is_probability`: scores lie between 0 and 1."""
+    """Documents, best first. `is_probability`: scores lie between 0 and 1. `num_truncated` of them lost their end."""
 
     results: tuple[Ranked, ...]
     num_tokens: int
     is_probability: bool
+    num_truncated: int = 0
 
 
 class Rendered(Value, frozen=True):
@@ -47,13 +48,14 @@ class Rendered(Value, frozen=True):
 class Receipt(Value, frozen=True):
     """What an answer was made from: enough to make it again with `deterministic`, and to see what differs.
 
-    `model` is the digest of the weights; the others are SHA-256 in hex.
+    `model` is the digest of the weights; the others are SHA-256 in hex, of `output_tokens` one for each answer.
+    `sampling` has the seed that was drawn where none was given.
     """
 
     model: str
     template: str
     prompt_tokens: str
-    output_tokens: str
+    output_tokens: tuple[str, ...]
     build: str
     load: dict[str, Any]
     sampling: SamplingParams

@@ -8,6 +8,7 @@ from localllm.api.constraints import Constraint
 from localllm.api.messages import Message, ToolSpec
 from localllm.api.sampling import SamplingParams
 from localllm.api.value import Value
+from localllm.errors import InvalidRequestError
 
 Truncate = Literal["error", "oldest"]
 
@@ -110,6 +111,33 @@ class CompletionRequest(GenerationRequest, frozen=True):
     sampling: SamplingParams = SamplingParams()
     parse_special: bool = False
     suffix: str | None = None
+
+
+MAX_ANSWERS = 64
+MAX_CLIENT_CHARS = 256
+MAX_PRIORITY = 100
+
+
+def check_generation(request: GenerationRequest) -> None:
+    """Raise InvalidRequestError for the first field out of range that chats and completions share."""
+    bounds: dict[str, tuple[float, float]] = {
+        "n": (1, MAX_ANSWERS),
+        "prompt_logprobs": (0, 20),
+        "reasoning_budget": (0, 2**31 - 1),
+        "priority": (-MAX_PRIORITY, MAX_PRIORITY),
+        "deadline_s": (0.0, 1e9),
+    }
+    for name, (low, high) in bounds.items():
+        value = getattr(request, name)
+        if value is not None and not low <= value <= high:
+            raise InvalidRequestError(
+                f"{name} is {value}", hint=f"{name} lies between {low:g} and {high:g}", param=name
+            )
+    if request.deadline_s == 0:
+        raise InvalidRequestError("deadline_s is 0", hint="give it some time", param="deadline_s")
+    if len(request.client) > MAX_CLIENT_CHARS:
+        hint = f"at most {MAX_CLIENT_CHARS} characters"
+        raise InvalidRequestError(f"a client name of {len(request.client)} characters", hint=hint, param="client")
 
 
 class EmbedRequest(Value, frozen=True):

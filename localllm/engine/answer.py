@@ -54,7 +54,7 @@ class Answer:
         if self.sequence.num_output < self._next_check:
             return False
         self._next_check = self.sequence.num_output + CHECK_EVERY
-        return is_runaway(self.sequence.tokens[self.sequence.num_prompt :])
+        return is_runaway(self.sequence.output)
 
     def take(self, output: Output) -> None:
         """Take in what a step brought the sequence, up to a stop string."""

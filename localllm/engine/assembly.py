@@ -5,18 +5,28 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from localllm.api import ChatRequest, CompletionRequest, Rendered
+import msgspec
+
+from localllm.api import ChatRequest, CompletionRequest, EmbedRequest, Rendered, RerankRequest
 from localllm.binding import C, set_log
+from localllm.engine.embedding import TextEncoder, embed_job
 from localllm.engine.engine import Engine, Events
-from localllm.engine.frames import EngineInfo, LoadSpec
+from localllm.engine.frames import Answer, EngineInfo, LoadSpec
 from localllm.engine.job import Job
 from localllm.engine.kv_cache import KVCache
 from localllm.engine.llama import LlamaModel, LlamaRunner, accelerators
+from localllm.engine.pooled_engine import PooledEngine
+from localllm.engine.pooled_work import PooledJob, PooledWork
+from localllm.engine.pooling import Pooler
+from localllm.engine.receipts import ReceiptMaker, load_facts
+from localllm.engine.rerank import answer_tokens, rerank_job
 from localllm.engine.scheduler import Scheduler
+from localllm.engine.state_key import open_disk_tier
 from localllm.engine.step_cost import StepCost
 from localllm.errors import ContextLengthError, InvalidRequestError, TemplateError
 from localllm.text.parsers import format_named
@@ -34,15 +44,14 @@ class Loaded:
 
     spec: LoadSpec
     model: LlamaModel
-    engine: Engine
+    engine: Engine | PooledEngine
     template: ChatTemplate
     num_ctx: int
 
     @property
     def device(self) -> str:
         """Where the layers are, in ggml's names."""
-        names = accelerators() if self.spec.devices is None else list(self.spec.devices)
-        return ", ".join(names) if names and self.spec.num_gpu_layers != 0 else "CPU"
+        return _device(self.spec)
 
     def info(self, load_s: float) -> EngineInfo:
         """The facts the parent wants to know."""
@@ -95,6 +104,18 @@ class Loaded:
             )
         return _job(request_id, tokens, request)
 
+    def embed_job(self, request_id: int, request: EmbedRequest) -> PooledJob:
+        """Tokenize texts to be embedded. Raises ContextLengthError and InvalidRequestError."""
+        return embed_job(request_id, request, self._texts, self.spec, self.model.num_embd)
+
+    def rerank_job(self, request_id: int, request: RerankRequest) -> PooledJob:
+        """Tokenize query and documents. Raises ContextLengthError and InvalidRequestError."""
+        return rerank_job(request_id, request, self._texts, self.spec, self.model.chat_template("rerank"))
+
+    @property
+    def _texts(self) -> TextEncoder:
+        return TextEncoder(self.model.vocab, self.template.encoder_for(self.model.vocab), self.num_ctx)
+
     def tokenize(self, text: str, parse_special: bool, *, add_bos: bool = False) -> list[int]:
         """Token ids of a text, by the same guarded way as prompts: some texts crash llama.cpp's tokenizer."""
         return self._encode([Segment(text, parse_special)], add_bos=add_bos)
@@ -105,10 +126,14 @@ class Loaded:
 
 def _job(request_id: int, tokens: list[int], request: ChatRequest | CompletionRequest) -> Job:
     """What a request asks for, whatever its kind."""
+    sampling = request.sampling
+    if sampling.seed is None and (request.receipt or request.deterministic):
+        # Whoever wants the same answer again has to know it.
+        sampling = msgspec.structs.replace(sampling, seed=secrets.randbits(32))
     return Job(
         request_id,
         tokens,
-        request.sampling,
+        sampling,
         n=request.n,
         priority=request.priority,
         client=request.client,
@@ -126,22 +151,47 @@ def load(
     log: Callable[[int, str], None],
     on_progress: Callable[[float], bool],
     emit: Callable[[Events], None],
+    send: Callable[[Answer], None],
 ) -> Loaded:
-    """Load the model and make its engine. Raises EngineLoadError."""
+    """Load the model and make its engine; `emit` gets generations' events, `send` answers. Raises EngineLoadError."""
     set_log(log)
     C.llama_backend_init()
     model = LlamaModel(spec, on_progress)
+    pooled = _make_pooled(model, spec, send)
+    if spec.task != "generate":
+        num_ctx = spec.num_ctx if spec.is_causal else min(spec.num_ctx, model.num_ctx_train)
+        return Loaded(spec, model, PooledEngine(pooled), _make_template(model), num_ctx)
     with ThreadPoolExecutor(1) as aside:
         # llama.cpp clears the cache meanwhile, in its own threads.
         template = aside.submit(_make_template, model)
         runner = LlamaRunner(model, spec)
     cache = KVCache(
-        spec.num_slots, spec.num_cells, spec.kv_layout, can_trim=model.can_trim, host_tokens=spec.host_tokens
+        spec.num_slots,
+        spec.num_cells,
+        spec.kv_layout,
+        can_trim=model.can_trim,
+        host_tokens=spec.host_tokens,
+        use_disk=spec.prefix_disk_bytes > 0,
     )
     cost = StepCost(spec.num_batch, spec.step_target_us)
     scheduler = Scheduler(cache, cost, num_ctx=spec.num_ctx, num_batch=spec.num_batch)
-    engine = Engine(scheduler, runner, model.vocab, emit)
+    receipt = ReceiptMaker(model.chat_template() or "", load_facts(spec, _device(spec)))
+    engine = Engine(scheduler, runner, model.vocab, emit, receipt=receipt, pooled=pooled)
+    runner.disk = open_disk_tier(spec, model, cache, engine.hear)
     return Loaded(spec, model, engine, template.result(), scheduler.num_ctx)
+
+
+def _device(spec: LoadSpec) -> str:
+    names = accelerators() if spec.devices is None else list(spec.devices)
+    return ", ".join(names) if names and spec.num_gpu_layers != 0 else "CPU"
+
+
+def _make_pooled(model: LlamaModel, spec: LoadSpec, send: Callable[[Answer], None]) -> PooledWork:
+    """What embeds and ranks; its contexts are made when first used."""
+    asks = spec.task == "rerank" and spec.pooling != "rank"
+    pooler = Pooler(model.handle, spec, answer_tokens(model.vocab) if asks else (0, 0))
+    # Beside generations a batch is one more thing that each step waits for.
+    return PooledWork(pooler.context, send, target_us=spec.step_target_us // 4)
 
 
 def _make_template(model: LlamaModel) -> ChatTemplate:

@@ -47,7 +47,67 @@ class Drop:
     key: int
 
 
-Op = Copy | Trim | Save | Restore | Drop
+@dataclass(frozen=True, slots=True, eq=False)
+class Stored:
+    """A prefix on disk. One object stands for it in all operations and reports of a process."""
+
+    tokens: list[int]
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Begin to read `stored` from disk, to become the saved state `key`. Its end is reported as Fetched."""
+
+    stored: Stored
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Begin to write the state of `slot`, else the saved state `key`, to disk; `replaces` go when it is there.
+
+    Its end is reported as Written.
+    """
+
+    stored: Stored
+    slot: int | None
+    key: int | None
+    replaces: tuple[Stored, ...] = ()
+
+
+Op = Copy | Trim | Save | Restore | Drop | Fetch | Store
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A Fetch ended: the state is there, or what lay on disk was of no use and is gone."""
+
+    stored: Stored
+    key: int
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A Store ended."""
+
+    stored: Stored
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What lay on disk is gone: it made room for others, or another process removed it."""
+
+    stored: Stored
+
+
+DiskNews = Fetched | Written | Lost
+
+
+# Tokens of prompts whose probabilities are wanted, in one step: llama.cpp keeps the logits of each.
+MAX_SCORED = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +115,8 @@ class Chunk:
     """Consecutive tokens of one sequence, from position `start`.
 
     `samples`: a next token is wanted. The last `num_drafts` tokens are guesses: each is checked against what the model
-    chooses at its place, and counts only while all before it were right.
+    chooses at its place, and counts only while all before it were right. `scored`: the tokens that follow each of
+    `tokens` in the prompt, whose probabilities are wanted.
     """
 
     sequence_id: int
@@ -64,6 +125,7 @@ class Chunk:
     tokens: list[int]
     samples: bool
     num_drafts: int = 0
+    scored: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import queue
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -18,14 +19,17 @@ from localllm.api import (
     Event,
     Finished,
     FinishReason,
+    PromptLogprobs,
     Queued,
+    Receipt,
     SamplingParams,
     Timings,
     Usage,
 )
 from localllm.engine.answer import Answer, Pieces
-from localllm.engine.batch import Batch
+from localllm.engine.batch import Batch, DiskNews, Fetched
 from localllm.engine.job import Job
+from localllm.engine.pooled_work import PooledJob, PooledWork
 from localllm.engine.runner import NoSpaceError, Runner
 from localllm.engine.scheduler import Output, Scheduler
 from localllm.engine.sequence import Sequence, SequenceStatus
@@ -35,6 +39,11 @@ Events = list[tuple[int, list[Event]]]
 
 # A request that waits is told its place after this long, and again when it changed, as often at most.
 TELL_PLACE_S = 0.25
+
+# Prefixes are written when nothing came for so long, and for so long at the end.
+SETTLE_S = 0.2
+POLL_S = 0.01
+CLOSING_S = 1.0
 
 
 @dataclass(slots=True)
@@ -65,6 +74,19 @@ class _Steer:
 
 
 @dataclass(frozen=True, slots=True)
+class _Pool:
+    job: PooledJob
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What became of a prefix on disk; a state that was read."""
+
+    news: DiskNews
+    state: Any
+
+
+@dataclass(frozen=True, slots=True)
 class _Stop:
     """Leave the loop."""
 
@@ -72,7 +94,8 @@ class _Stop:
 class Engine:
     """Runs jobs on a Runner as the Scheduler decides. `emit` gets what each step brought; it must not block long.
 
-    `max_requests` bounds those running and waiting together.
+    `max_requests` bounds those running and waiting together. `receipt(job, outputs)` makes the receipts asked for.
+    `pooled` takes its turn between two steps.
     """
 
     def __init__(
@@ -83,6 +106,8 @@ class Engine:
         emit: Callable[[Events], None],
         *,
         max_requests: int = 1024,
+        receipt: Callable[[Job, list[list[int]]], Receipt] | None = None,
+        pooled: PooledWork | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._scheduler = scheduler
@@ -91,11 +116,15 @@ class Engine:
         self._emit = emit
         self._clock = clock
         self._max_requests = max_requests
-        self._inbox: queue.SimpleQueue[_Submit | _Steer | _Stop] = queue.SimpleQueue()
+        self._receipt = receipt
+        self._pooled = pooled
+        self._inbox: queue.SimpleQueue[_Submit | _Pool | _Steer | _Heard | _Stop] = queue.SimpleQueue()
         self._requests: dict[int, _Request] = {}
         self._owners: dict[int, tuple[_Request, Answer]] = {}
         self._num_sequences = 0
         self._request_s = 0.0
+        self._waits = False  # for the disk: there are requests, and nothing to compute
+        self._settled = False  # nothing is left to be written
         self.step_began = 0.0
 
     # --- called from other threads --------------------------------------------------------------------------------
@@ -116,12 +145,20 @@ class Engine:
         """End a request between two steps; unknown ids are ignored."""
         self.steer(request_id, "stop")
 
+    def submit_pooled(self, job: PooledJob) -> None:
+        """Queue texts to be embedded or ranked. `pooled` sends their one answer."""
+        self._inbox.put(_Pool(job))
+
     def steer(self, request_id: int, control: Control) -> None:
         """Change a request's course between two steps; unknown ids are ignored."""
         self._inbox.put(_Steer(request_id, control))
 
+    def hear(self, news: DiskNews, state: Any = None) -> None:
+        """Take in what became of a prefix on disk, with its state where it was read."""
+        self._inbox.put(_Heard(news, state))
+
     def stop(self) -> None:
-        """Leave the loop; running requests end as aborted."""
+        """Leave the loop; running requests end as aborted, and prefixes go to disk for a moment."""
         self._inbox.put(_Stop())
 
     @property
@@ -135,7 +172,12 @@ class Engine:
         """Run until `stop`. Raises EngineError when llama.cpp fails: every request of this engine is lost then."""
         while self._drain():
             self._expire()
+            if self._pooled:
+                self.step_began = self._clock()
+                self._pooled.step(alone=not self._requests)
+                self.step_began = 0.0
             batch = self._scheduler.schedule()
+            self._waits = not batch
             if not batch:
                 continue
             began = self.step_began = self._clock()
@@ -157,24 +199,59 @@ class Engine:
         for request in list(self._requests.values()):
             self._end(request, "abort")
         self._flush()
+        self._put_away()
+
+    def _patience_s(self, idle: bool) -> float | None:
+        """How long to wait for a message before something else is to be done. None: for ever."""
+        if self._waits and not idle:
+            return POLL_S
+        return None if self._settled else SETTLE_S
+
+    def _put_away(self) -> None:
+        """Write prefixes that are not on disk yet, the last used first, for as long as nobody minds."""
+        until = self._clock() + CLOSING_S
+        while (left_s := until - self._clock()) > 0 and (self._scheduler.store_next() or self._scheduler.is_storing):
+            if batch := self._scheduler.schedule():
+                self._runner.run(batch)
+            try:
+                message = self._inbox.get(timeout=left_s)
+            except queue.Empty:
+                break
+            if isinstance(message, _Heard):
+                self._hear(message)
+
+    def _hear(self, heard: _Heard) -> None:
+        if heard.state is not None and isinstance(heard.news, Fetched):
+            self._runner.keep(heard.news.key, heard.state)
+        self._scheduler.hear(heard.news)
 
     def _drain(self) -> bool:
         """Take in what arrived; wait for it when there is nothing to do. False: stop."""
-        idle = not self._requests
+        idle = not self._requests and not self._pooled
         if idle:
             self.step_began = 0.0
         while True:
             try:
-                message = self._inbox.get(block=idle)
+                message = self._inbox.get(idle or self._waits, self._patience_s(idle))
             except queue.Empty:
-                break
-            idle = False
+                if not idle or self._scheduler.store_next():
+                    break
+                self._settled = True
+                continue
+            idle = self._waits = self._settled = False
             match message:
+                case _Heard():
+                    self._hear(message)
                 case _Stop():
                     return False
                 case _Submit(job, at):
                     self._start(job, at)
+                case _Pool(pooled):
+                    assert self._pooled is not None
+                    self._pooled.add(pooled)
                 case _Steer(request_id, control):
+                    if self._pooled and control == "stop":
+                        self._pooled.abort(request_id)
                     if (request := self._requests.get(request_id)) is not None:
                         self._steer(request, control)
         self._flush()
@@ -182,6 +259,7 @@ class Engine:
 
     def _start(self, job: Job, submitted: float) -> None:
         request = self._requests[job.id] = _Request(job, submitted, events=list(job.notices))
+        fresh = job.deterministic or job.prompt_logprobs is not None
         for index in range(job.n):
             self._num_sequences += 1
             sequence = Sequence(
@@ -191,6 +269,11 @@ class Engine:
                 self._num_sequences,
                 priority=job.priority,
                 client=job.client,
+                # Nobody else may find what it computes in steps of its own.
+                scope=f"request {self._num_sequences}" if fresh else "",
+                group=f"request {self._num_sequences}" if job.deterministic else "",
+                alone=job.deterministic,
+                scored=job.prompt_logprobs is not None,
             )
             answer = Answer(job, index, sequence, self._pieces)
             request.answers.append(answer)
@@ -199,7 +282,7 @@ class Engine:
                 answer.end("length")
                 continue
             self._owners[sequence.id] = request, answer
-            self._runner.open(sequence.id, _sampling(job, index), job.tokens)
+            self._runner.open(sequence.id, _sampling(job, index), job.tokens, job.prompt_logprobs)
             self._scheduler.add(sequence)
         if job.sampling.max_tokens == 0:
             self._finish(request)
@@ -228,7 +311,10 @@ class Engine:
 
     def _take(self, output: Output, now: float) -> None:
         request, answer = self._owners[output.sequence.id]
-        request.first_token = request.first_token or now
+        if request.first_token == 0.0:
+            request.first_token = now
+            if request.job.prompt_logprobs is not None:
+                request.events.append(PromptLogprobs(self._runner.scores(answer.sequence.id)))
         request.last_token = now
         answer.take(output)
         if answer.stopped is not None:
@@ -281,8 +367,14 @@ class Engine:
         first = request.answers[0]
         assert first.reason is not None
         self._collect(request)
-        request.events.append(Finished(first.reason, _usage(request), _timings(request, now), first.stopped))
+        receipt = self._receipt_of(request) if request.job.receipt else None
+        request.events.append(Finished(first.reason, _usage(request), _timings(request, now), first.stopped, receipt))
         self._emit([(request.job.id, request.events)])
+
+    def _receipt_of(self, request: _Request) -> Receipt | None:
+        if self._receipt is None:
+            return None
+        return self._receipt(request.job, [answer.sequence.output for answer in request.answers])
 
     def _collect(self, request: _Request) -> None:
         for answer in request.answers:
@@ -324,9 +416,11 @@ class Engine:
         """Forget all requests after a failure of the engine; return their ids, for the one error each gets."""
         ids = list(self._requests)
         self._requests.clear()
+        if self._pooled is not None:
+            ids += self._pooled.forget()
         while not self._inbox.empty():
             message = self._inbox.get()
-            if isinstance(message, _Submit):
+            if isinstance(message, _Submit | _Pool):
                 ids.append(message.job.id)
         return ids
 

@@ -15,8 +15,10 @@ import numpy.typing as npt
 
 from localllm.api import SamplingParams, TokenLogprob
 from localllm.binding import C, library_function
-from localllm.engine.batch import Batch, Chunk, Copy, Drop, Op, Restore, Sampled, Save, Trim
+from localllm.engine.batch import MAX_SCORED, Batch, Chunk, Copy, Drop, Fetch, Op, Restore, Sampled, Save, Store, Trim
+from localllm.engine.disk_tier import DiskTier
 from localllm.engine.frames import LoadSpec
+from localllm.engine.logprobs import PromptScores
 from localllm.engine.runner import NoSpaceError
 from localllm.engine.sampling import Sampler
 from localllm.engine.vocab import Vocab
@@ -57,15 +59,25 @@ class LlamaModel:
             self.handle = C.llama_model_load_from_splits((ctypes.c_char_p * len(paths))(*paths), len(paths), params)
         if not self.handle:
             raise EngineLoadError("llama.cpp could not load the model", path=spec.paths[0])
-        if not C.llama_model_has_decoder(self.handle):
+        if spec.task == "generate" and not C.llama_model_has_decoder(self.handle):
             raise EngineLoadError("this model has no decoder: it cannot generate text", path=spec.paths[0])
         self.vocab = Vocab(self.handle)
+        # Length of a text's vector.
+        self.num_embd: int = C.llama_model_n_embd_out(self.handle)
         self.num_ctx_train: int = C.llama_model_n_ctx_train(self.handle)
         self.num_params: int = C.llama_model_n_params(self.handle)
         self.weight_bytes: int = C.llama_model_size(self.handle)
         self.description = _text(C.llama_model_desc, self.handle)
         # State of recurrent and hybrid models cannot be cut back to a shorter prefix.
         self.can_trim = not (C.llama_model_is_recurrent(self.handle) or C.llama_model_is_hybrid(self.handle))
+
+    def metadata(self, name: str) -> str | None:
+        """A value of the model's own metadata, such as "rope.freq_base"; None: it has no such key."""
+        buffer = ctypes.create_string_buffer(256)
+        arch_bytes = C.llama_model_meta_val_str(self.handle, b"general.architecture", buffer, len(buffer))
+        key = buffer.raw[: max(0, arch_bytes)] + b"." + name.encode()
+        num_bytes = C.llama_model_meta_val_str(self.handle, key, buffer, len(buffer))
+        return None if num_bytes < 0 else buffer.value.decode("utf-8", "replace")
 
     def chat_template(self, name: str | None = None) -> str | None:
         """The chat template's source: the default one, or the named variant."""
@@ -90,7 +102,7 @@ class LlamaRunner:
         params.n_batch = spec.num_batch
         params.n_ubatch = min(spec.num_batch, spec.num_ubatch)
         params.n_seq_max = spec.num_slots
-        params.n_outputs_max = spec.num_slots * (1 + spec.max_drafts)
+        params.n_outputs_max = self._max_outputs = spec.num_slots * (1 + spec.max_drafts) + MAX_SCORED
         params.flash_attn_type = -1 if spec.flash_attn is None else int(spec.flash_attn)
         params.type_k, params.type_v = _kv_type(spec.kv_type_k), _kv_type(spec.kv_type_v)
         params.n_threads = spec.num_threads
@@ -103,14 +115,23 @@ class LlamaRunner:
             raise EngineLoadError(f"no memory for a context of {spec.num_cells} tokens", hint=hint)
         self._memory = C.llama_get_memory(self._context)
         self._unified = params.kv_unified
-        self._max_outputs = spec.num_slots * (1 + spec.max_drafts)
         self._buffers = _BatchBuffers(spec.num_batch)
         self._samplers: dict[int, Sampler] = {}
+        self._scores = PromptScores(model.vocab)
         self._saved: dict[int, State] = {}
+        self.disk: DiskTier | None = None
 
-    def open(self, sequence_id: int, params: SamplingParams, prompt: list[int]) -> None:
-        """Make the sequence's sampler chain."""
+    def open(
+        self, sequence_id: int, params: SamplingParams, prompt: list[int], num_prompt_logprobs: int | None = None
+    ) -> None:
+        """See Runner.open."""
         self._samplers[sequence_id] = Sampler(self._vocab, params, prompt, self._num_ctx)
+        if num_prompt_logprobs is not None:
+            self._scores.open(sequence_id, num_prompt_logprobs)
+
+    def scores(self, sequence_id: int) -> tuple[TokenLogprob, ...]:
+        """See Runner.scores."""
+        return self._scores.take(sequence_id)
 
     def accept(self, sequence_id: int, tokens: tuple[int, ...]) -> None:
         """See Runner.accept."""
@@ -118,6 +139,7 @@ class LlamaRunner:
 
     def release(self, sequence_id: int) -> None:
         """Free the sequence's sampler chain."""
+        self._scores.take(sequence_id)
         sampler = self._samplers.pop(sequence_id, None)
         if sampler is not None:
             sampler.close()
@@ -129,8 +151,10 @@ class LlamaRunner:
             self._carry_out(op, states)
         if not batch.chunks:
             return []
+        if self.disk is not None:
+            self.disk.computing()
         outputs = self._buffers.fill(batch.chunks)
-        num_outputs = sum(1 + chunk.num_drafts for chunk, _ in outputs)
+        num_outputs = sum(chunk.samples + chunk.num_drafts + len(chunk.scored) for chunk in batch.chunks)
         if num_outputs > self._max_outputs:
             raise EngineError(f"{num_outputs} outputs in a step, at most {self._max_outputs}")
         code = C.llama_decode(self._context, self._buffers.batch)
@@ -138,7 +162,16 @@ class LlamaRunner:
             raise NoSpaceError
         if code != 0:
             raise EngineError(f"llama.cpp could not compute a step (code {code})")
+        at = 0
+        for chunk in batch.chunks:
+            if chunk.scored:
+                self._scores.read(self._context, chunk, at)
+            at += len(chunk.tokens)
         return [self._sample(chunk, index) for chunk, index in outputs]
+
+    def keep(self, key: int, state: Any) -> None:
+        """See Runner.keep."""
+        self._saved[key] = state
 
     def close(self) -> None:
         """Free the context, its memory and all samplers."""
@@ -187,6 +220,12 @@ class LlamaRunner:
                 states.pop(slot, None)
             case Drop(key):
                 del self._saved[key]
+            case Fetch():
+                assert self.disk is not None
+                self.disk.fetch(op)
+            case Store(_, slot, key):
+                assert self.disk is not None
+                self.disk.store(op, self._saved[key] if slot is None else self._read_state(slot))
 
     def _trim(self, slot: int, num_tokens: int) -> None:
         if not C.llama_memory_seq_rm(self._memory, slot, num_tokens, -1):
@@ -238,6 +277,7 @@ class _BatchBuffers:
             self._tokens[at:end] = chunk.tokens
             self._positions[at:end] = range(chunk.start, chunk.start + end - at)
             self._slots[at:end] = chunk.slot
+            self._wanted[at : at + len(chunk.scored)] = 1
             if chunk.samples:
                 first = end - 1 - chunk.num_drafts
                 self._wanted[first:end] = 1

@@ -13,13 +13,26 @@ import logging
 import queue
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import IO, Any
 
-from localllm.api import ChatRequest, CompletionRequest, Control, Event, Finished, Rendered, check_sampling
+from localllm.api import (
+    ChatRequest,
+    CompletionRequest,
+    Control,
+    Embeddings,
+    EmbedRequest,
+    Event,
+    Finished,
+    Ranking,
+    Rendered,
+    RerankRequest,
+    check_generation,
+    check_sampling,
+)
 from localllm.engine import children, frames
 from localllm.engine.pipes import read_frames
-from localllm.errors import EngineCrashedError, EngineError, LocalLLMError
+from localllm.errors import EngineCrashedError, EngineError, InvalidRequestError, LocalLLMError
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +42,7 @@ PING_S = 1.0
 SILENCE_S = 15.0
 STUCK_S = 600.0
 CLOSE_S = 3.0
+MAX_REQUEST_CHARS = frames.MAX_FRAME_BYTES // 8
 
 
 class EngineProcess:
@@ -57,7 +71,7 @@ class EngineProcess:
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._log: collections.deque[str] = collections.deque(maxlen=40)
         self._queues: dict[int, asyncio.Queue[Item]] = {}
-        self._replies: dict[int, asyncio.Future[list[int] | str | Rendered]] = {}
+        self._replies: dict[int, asyncio.Future[frames.Value]] = {}
         self._names: dict[str, int] = {}
         self._loading: asyncio.Queue[float | LocalLLMError | None] = asyncio.Queue()
         self._next_id = 0
@@ -117,12 +131,16 @@ class EngineProcess:
 
     def chat(self, request: ChatRequest) -> AsyncIterator[Event]:
         """Answer a conversation; ends in one Finished or raises one error. Closing the iterator aborts the request."""
+        check_generation(request)
         check_sampling(request.sampling)
+        self._check_generates("chat")
         return self._stream(lambda request_id: frames.Chat(request_id, request), request.request_id)
 
     def complete(self, request: CompletionRequest) -> AsyncIterator[Event]:
         """Continue raw text, likewise."""
+        check_generation(request)
         check_sampling(request.sampling)
+        self._check_generates("continue a text")
         return self._stream(lambda request_id: frames.Complete(request_id, request), request.request_id)
 
     def steer(self, name: str, control: Control) -> bool:
@@ -150,6 +168,29 @@ class EngineProcess:
         assert isinstance(value, str)
         return value
 
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Texts to vectors. Cancelling the task aborts the request."""
+        _check_size(request.inputs)
+        value = await self._ask(lambda request_id: frames.Embed(request_id, request), aborts=True)
+        assert isinstance(value, Embeddings)
+        return value
+
+    async def rerank(self, request: RerankRequest) -> Ranking:
+        """Documents in the order in which they answer a query, likewise."""
+        _check_size((request.query, *request.documents))
+        value = await self._ask(lambda request_id: frames.Rerank(request_id, request), aborts=True)
+        assert isinstance(value, Ranking)
+        return value
+
+    def _check_generates(self, what: str) -> None:
+        if self.spec.task != "generate":
+            verb = "embeds texts" if self.spec.task == "embed" else "ranks documents"
+            raise InvalidRequestError(
+                f"this model {verb}, it cannot {what}",
+                hint=f"`localllm {self.spec.task}` uses it; for answers take a chat model",
+                task=self.spec.task,
+            )
+
     async def _stream(self, make: Callable[[int], frames.Request], name: str | None) -> AsyncIterator[Event]:
         self._check_alive()
         request_id = self._new_id()
@@ -176,14 +217,19 @@ class EngineProcess:
             if not ended:
                 self._send(frames.Abort(request_id))
 
-    async def _ask(self, make: Callable[[int], frames.Request]) -> list[int] | str | Rendered:
+    async def _ask(self, make: Callable[[int], frames.Request], *, aborts: bool = False) -> frames.Value:
+        """Send a request and wait for its one reply. `aborts`: tell the child when nobody waits any more."""
         self._check_alive()
         request_id = self._new_id()
-        future: asyncio.Future[list[int] | str | Rendered] = self._loop.create_future()
+        future: asyncio.Future[frames.Value] = self._loop.create_future()
         self._replies[request_id] = future
         self._send(make(request_id))
         try:
             return await future
+        except asyncio.CancelledError:
+            if aborts:
+                self._send(frames.Abort(request_id))
+            raise
         finally:
             self._replies.pop(request_id, None)
 
@@ -213,7 +259,7 @@ class EngineProcess:
                 self._loading.put_nowait(self._verdict)
             case frames.Failed(request_id, info):
                 self._fail(request_id, frames.unpack_error(info))
-            case frames.Reply(request_id, value):
+            case frames.Reply(request_id, value) | frames.Embedded(request_id, value) | frames.Ranks(request_id, value):
                 if (future := self._replies.get(request_id)) is not None and not future.done():
                     future.set_result(value)
             case frames.Loading(fraction):
@@ -297,6 +343,13 @@ class EngineProcess:
                 text = line.decode("utf-8", "replace").rstrip()
                 self._log.append(text)
                 logger.debug("engine %d: %s", self._child.pid, text)
+
+
+def _check_size(texts: Iterable[str | tuple[int, ...]]) -> None:
+    """Refuse what would not fit into a frame."""
+    size = sum(map(len, texts))
+    if size > MAX_REQUEST_CHARS:
+        raise InvalidRequestError(f"{size} characters", hint=f"at most {MAX_REQUEST_CHARS} in one request; split it")
 
 
 def _crash(code: int, log: list[str]) -> EngineCrashedError:

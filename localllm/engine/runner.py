@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
-from localllm.api import SamplingParams
+from localllm.api import SamplingParams, TokenLogprob
 from localllm.engine.batch import Batch, Sampled
 
 
@@ -15,8 +15,14 @@ class NoSpaceError(Exception):
 class Runner(Protocol):
     """Carries out batches. One thread calls it."""
 
-    def open(self, sequence_id: int, params: SamplingParams, prompt: list[int]) -> None:
-        """Prepare to sample for a sequence."""
+    def open(
+        self, sequence_id: int, params: SamplingParams, prompt: list[int], num_prompt_logprobs: int | None = None
+    ) -> None:
+        """Prepare to sample for a sequence, and to score its prompt with so many alternatives (None: not)."""
+        ...
+
+    def scores(self, sequence_id: int) -> tuple[TokenLogprob, ...]:
+        """The log probabilities of a scored prompt's tokens, from the second on; once only, when it is computed."""
         ...
 
     def accept(self, sequence_id: int, tokens: tuple[int, ...]) -> None:
@@ -32,6 +38,10 @@ class Runner(Protocol):
 
         Raises NoSpaceError when llama.cpp finds no cells.
         """
+        ...
+
+    def keep(self, key: int, state: Any) -> None:
+        """Take a state that was read from disk as the saved state `key`."""
         ...
 
     def close(self) -> None:

@@ -11,11 +11,9 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from localllm.api import SamplingParams, TokenLogprob
 from localllm.binding import C
+from localllm.engine.logprobs import logits_of, token_logprob
 from localllm.engine.vocab import Vocab
 
 DEFAULTS = SamplingParams(
@@ -66,11 +64,13 @@ class Sampler:
             token = C.llama_sampler_sample(self._chain, context, index)
             logits = None
         else:
-            logits = self._logits(context, index)
+            logits = logits_of(context, index, self._vocab.num_tokens)
             token = int(logits.argmax())
         if self._num_logprobs is None:
             return token, None
-        return token, self._logprob(self._logits(context, index) if logits is None else logits, token)
+        if logits is None:
+            logits = logits_of(context, index, self._vocab.num_tokens)
+        return token, token_logprob(self._vocab, logits, token, self._num_logprobs)
 
     def accept(self, tokens: Iterable[int]) -> None:
         """Take note of tokens that were not chosen here: penalties look back on them too."""
@@ -83,19 +83,6 @@ class Sampler:
         if self._chain is not None:
             C.llama_sampler_free(self._chain)
             self._chain = None
-
-    def _logits(self, context: Any, index: int) -> npt.NDArray[np.float32]:
-        pointer = C.llama_get_logits_ith(context, index)
-        return np.ctypeslib.as_array(pointer, shape=(self._vocab.num_tokens,))
-
-    def _logprob(self, logits: npt.NDArray[np.float32], token: int) -> TokenLogprob:
-        peak = float(logits.max())
-        total = peak + math.log(float(np.exp(logits - peak, dtype=np.float64).sum()))
-        count = min(self._num_logprobs or 0, len(logits))
-        best = np.argpartition(logits, -count)[-count:] if count else np.empty(0, np.int64)
-        best = best[np.argsort(-logits[best], kind="stable")]
-        top = tuple((int(i), self._vocab.piece(int(i), special=True), float(logits[i]) - total) for i in best)
-        return TokenLogprob(token, self._vocab.piece(token, special=True), float(logits[token]) - total, top)
 
 
 def _chain(stages: list[Any]) -> Any:

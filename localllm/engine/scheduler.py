@@ -10,16 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from localllm.api import FinishReason
-from localllm.engine.batch import Batch, Chunk, Op, Sampled
-from localllm.engine.kv_cache import MIN_MOVE, Coming, KVCache
+from localllm.engine.batch import MAX_SCORED, Batch, Chunk, DiskNews, Op, Sampled
+from localllm.engine.kv_cache import MIN_MOVE, Arriving, Coming, KVCache
 from localllm.engine.sequence import Sequence, SequenceStatus
 from localllm.engine.step_cost import StepCost
+from localllm.engine.turns import Turns
 from localllm.engine.waiting import WaitingQueue
 
 # A sequence with more known tokens than this to compute takes its turn with the prompts.
 MAX_FORCED = 16
 
 NO_DRAFTS: list[int] = []
+
+# The prompt of a sequence that is computed alone is cut at multiples of this, whatever else runs.
+ALONE_CHUNK = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,9 @@ class Scheduler:
         self._waiting = WaitingQueue()
         self._running: dict[int, Sequence] = {}
         self._ops: list[Op] = []
+        self._arriving: dict[int, int] = {}  # what waiting sequences have asked for from disk
         self._max_running = cache.num_slots
+        self._turns = Turns()
 
     @property
     def num_ctx(self) -> int:
@@ -105,22 +111,50 @@ class Scheduler:
         else:
             self._release(sequence)
             self._max_running = self._cache.num_slots
+        self._arriving.pop(sequence.id, None)
         sequence.status = SequenceStatus.FINISHED
 
+    def hear(self, news: DiskNews) -> None:
+        """Take note of what became of a prefix on disk."""
+        self._cache.hear(news)
+
+    def store_next(self) -> bool:
+        """Let the next batch begin to write a prefix to disk. For when nothing runs. False: there is nothing to write."""
+        return self._cache.store_next(self._ops)
+
+    @property
+    def is_storing(self) -> bool:
+        """Is a prefix being written?"""
+        return self._cache.is_writing
+
     def schedule(self) -> Batch:
-        """Decide the next step. An empty batch means: nothing to do until something is added."""
+        """Decide the next step. An empty batch means: nothing to do until something is added or heard."""
+        if not self._running:
+            self._admit()
+        chunks: list[Chunk] = []
+        while self._running and not chunks:
+            # Once, but for a group whose sequences all have to make room for others.
+            chunks = self._group_chunks(self._turns.next(self._groups()))
+        chunks.sort(key=lambda chunk: chunk.slot)
+        ops, self._ops = self._ops, []
+        return Batch(ops, chunks)
+
+    def _groups(self) -> list[str]:
+        return list(dict.fromkeys(running.group for running in self._running.values()))
+
+    def _group_chunks(self, group: str) -> list[Chunk]:
+        """The next step of one group."""
         by_rank = sorted(self._running.values(), key=lambda running: running.rank)
-        decoding = [running for running in by_rank if running.status is SequenceStatus.DECODE]
+        decoding = [each for each in by_rank if each.status is SequenceStatus.DECODE]
+        num_decoding = len(decoding)
+        decoding = [running for running in decoding if running.group == group]
         self._bound_drafts(decoding)
         # By rank: only those after it, which have yet to reserve, are sent back to make room.
         decoding = [running for running in decoding if self._reserve_token(running)]
         self._admit()
         self._close_gap()
         chunks = self._decode_chunks(decoding)
-        chunks += self._prompt_chunks(len(chunks), sum(len(chunk.tokens) for chunk in chunks))
-        chunks.sort(key=lambda chunk: chunk.slot)
-        ops, self._ops = self._ops, []
-        return Batch(ops, chunks)
+        return chunks + self._prompt_chunks(group, num_decoding, sum(len(chunk.tokens) for chunk in chunks))
 
     def update(self, batch: Batch, sampled: list[Sampled], step_us: int) -> list[Output]:
         """Take in what a step computed: one Sampled for each chunk that asked, in order."""
@@ -143,6 +177,7 @@ class Scheduler:
             if result is not None:
                 outputs.append(self._accept(sequence, result))
         self._cost.observe(num_prompt, num_decoding, step_us)
+        self._turns.spent(step_us)
         return outputs
 
     def no_space(self) -> Sequence | None:
@@ -200,7 +235,11 @@ class Scheduler:
 
     def _release(self, sequence: Sequence) -> None:
         assert sequence.slot is not None
-        self._cache.release(sequence.slot, sequence.tokens[: sequence.num_computed], self._ops)
+        tokens = sequence.tokens[: sequence.num_computed]
+        if sequence.is_fresh and tokens:
+            self._cache.cut(sequence.slot, 0, self._ops)
+            tokens = []
+        self._cache.release(sequence.slot, tokens, self._ops)
         sequence.slot = None
         del self._running[sequence.id]
 
@@ -210,16 +249,23 @@ class Scheduler:
         for sequence in self._waiting:
             if len(self._running) >= self._max_running:
                 break
-            if _prefix_is_coming(sequence):
+            if not self._may_enter(sequence):
+                break
+            key = self._arriving.get(sequence.id)
+            if _prefix_is_coming(sequence) or (key is not None and self._cache.is_arriving(key)):
                 continue
-            placement = self._cache.place(sequence.tokens, self._ops, sequence.scope)
+            placement = self._cache.place(sequence.tokens, self._ops, sequence.scope, fetch=key is None)
             if placement is None:
                 break
+            if isinstance(placement, Arriving):
+                self._arriving[sequence.id] = placement.key
+                continue
             if isinstance(placement, Coming):
                 source = next(running for running in self._running.values() if running.slot == placement.slot)
                 sequence.waits_for = source, placement.num_tokens
                 continue
             sequence.waits_for = None
+            self._arriving.pop(sequence.id, None)
             sequence.slot = placement.slot
             sequence.num_computed = placement.num_cached
             if sequence.num_preemptions == 0:
@@ -229,6 +275,14 @@ class Scheduler:
             admitted.append(sequence)
         if admitted:
             self._waiting.take(admitted)
+
+    def _may_enter(self, sequence: Sequence) -> bool:
+        """In one pool, where a sequence's cells lie depends on the others': who is computed alone has it alone."""
+        if self._cache.layout == "streams":
+            return True
+        if sequence.alone and not self._running:
+            self._cache.clear_idle(self._ops)
+        return not self._running or not (sequence.alone or any(running.alone for running in self._running.values()))
 
     def _reserve_token(self, sequence: Sequence) -> bool:
         """Get cells for what is to be decoded, making younger sequences wait where needed; drafts only where free."""
@@ -278,11 +332,20 @@ class Scheduler:
                 room -= len(chunks[-1].tokens)
         return chunks
 
-    def _prompt_chunks(self, num_decoding: int, num_tokens: int) -> list[Chunk]:
+    def _prompt_chunks(self, group: str, num_decoding: int, num_tokens: int) -> list[Chunk]:
         budget = min(self._cost.budget(num_decoding), self._num_batch - num_tokens)
-        prompts = [running for running in self._running.values() if running.status is SequenceStatus.PREFILL]
+        running = (each for each in self._running.values() if each.group == group)
+        prompts = [each for each in running if each.status is SequenceStatus.PREFILL]
         if not prompts or budget <= 0:
             return []
+        share = self._shares(prompts, budget)
+        return [_chunk(each, share[each.id]) for each in prompts if share[each.id]]
+
+    def _shares(self, prompts: list[Sequence], budget: int) -> dict[int, int]:
+        """How many tokens of each prompt, by the sequence's id, go into a step that takes `budget`."""
+        if prompts[0].alone:
+            (alone,) = prompts
+            return {alone.id: min(alone.num_left, ALONE_CHUNK, self._num_batch)}
         oldest = min(prompts, key=lambda running: running.order)
         share = {oldest.id: min(oldest.num_left, (budget + 1) // 2 if len(prompts) > 1 else budget)}
         budget -= share[oldest.id]
@@ -294,7 +357,12 @@ class Scheduler:
         for running in prompts:
             if (fork := forks.get(running.id, 0)) > running.num_computed:
                 share[running.id] = min(share[running.id], fork - running.num_computed)
-        return [_chunk(running, share[running.id]) for running in prompts if share[running.id]]
+        room = MAX_SCORED
+        for running in prompts:
+            if running.scored:
+                share[running.id] = min(share[running.id], room)
+                room -= share[running.id]
+        return share
 
     def _forks(self) -> dict[int, int]:
         """How far running prompts are to go before others that share their prefix join in.
@@ -322,4 +390,5 @@ def _chunk(sequence: Sequence, num_tokens: int, drafts: list[int] = NO_DRAFTS) -
     start = sequence.num_computed
     end = start + num_tokens
     tokens = sequence.tokens[start:end] + drafts
-    return Chunk(sequence.id, sequence.slot, start, tokens, end == len(sequence.tokens), len(drafts))
+    scored = tuple(sequence.tokens[start + 1 : min(end + 1, sequence.num_prompt)]) if sequence.scored else ()
+    return Chunk(sequence.id, sequence.slot, start, tokens, end == len(sequence.tokens), len(drafts), scored)

@@ -22,12 +22,16 @@ class Sequence:
     running sequence and how many tokens of their common prefix it will have computed. `drafts` are guesses at what
     comes after `tokens`, for the next step to check; whoever makes them sets them before each. `scope` is everything
     besides tokens that decides keys and values, as text that means the same in every process; see KVCache. `priority`
-    and `client` decide its place in the queue.
+    and `client` decide its place in the queue. Only sequences of one `group` share a step. `alone`: its steps are of a
+    fixed shape. `scored`: every token of its prompt is wanted with its probability. Both compute all themselves, and
+    leave nothing behind.
     """
 
     __slots__ = (
+        "alone",
         "client",
         "drafts",
+        "group",
         "id",
         "max_tokens",
         "num_cached",
@@ -37,6 +41,7 @@ class Sequence:
         "order",
         "priority",
         "scope",
+        "scored",
         "slot",
         "status",
         "tokens",
@@ -53,6 +58,9 @@ class Sequence:
         *,
         priority: int = 0,
         client: str = "",
+        group: str = "",
+        alone: bool = False,
+        scored: bool = False,
     ) -> None:
         self.id = id
         self.tokens = prompt
@@ -65,6 +73,9 @@ class Sequence:
         self.scope = scope
         self.priority = priority
         self.client = client
+        self.group = group
+        self.alone = alone
+        self.scored = scored
         self.slot: int | None = None
         self.drafts: list[int] = []
         self.waits_for: tuple[Sequence, int] | None = None
@@ -76,9 +87,19 @@ class Sequence:
         return -self.priority, self.order
 
     @property
+    def is_fresh(self) -> bool:
+        """Whether it reuses nothing and leaves nothing behind."""
+        return self.alone or self.scored
+
+    @property
     def num_output(self) -> int:
         """Tokens generated so far."""
         return len(self.tokens) - self.num_prompt
+
+    @property
+    def output(self) -> list[int]:
+        """The tokens generated so far."""
+        return self.tokens[self.num_prompt :]
 
     @property
     def num_left(self) -> int:
