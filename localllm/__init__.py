@@ -33,10 +33,10 @@ _HOMES = {
     ),
     "localllm.config": "Settings",
     "localllm.errors": (
-        "AccessDeniedError ConfigError ContextLengthError CorruptModelError DigestMismatchError DiskFullError"
-        " DownloadError EngineCrashedError EngineError EngineLoadError GGUFError InvalidRequestError LocalLLMError"
-        " ModelInUseError ModelNameError ModelNotFoundError OfflineError OutOfMemoryError QueueFullError StoreError"
-        " TemplateError UsageError"
+        "AccessDeniedError AdapterError ConfigError ContextLengthError CorruptModelError DigestMismatchError"
+        " DiskFullError DownloadError EngineCrashedError EngineError EngineLoadError GGUFError InvalidRequestError"
+        " LocalLLMError ModelInUseError ModelNameError ModelNotFoundError OfflineError OutOfMemoryError QueueFullError"
+        " StoreError TemplateError UsageError"
     ),
     "localllm.library": "Answer achat astream_chat chat stream_chat",
     "localllm.name": "ModelName",

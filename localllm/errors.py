@@ -5,6 +5,7 @@ LocalLLMError
 │   ├── ConfigError             settings file, environment or flag
 │   ├── ModelNameError          a model name that does not parse
 │   └── InvalidRequestError     parameters or messages out of range
+│       ├── AdapterError        a LoRA adapter that cannot be applied to this model
 │       ├── ContextLengthError  the prompt does not fit the context
 │       └── TemplateError       the model's chat template failed or was refused
 ├── ModelNotFoundError          no such model here (or at its source)          exit 1
@@ -67,6 +68,10 @@ class ModelNameError(UsageError):
 
 class InvalidRequestError(UsageError):
     """A parameter or message is out of range; nothing was run."""
+
+
+class AdapterError(InvalidRequestError):
+    """A LoRA adapter cannot be applied to this model. Facts: `path`."""
 
 
 class ContextLengthError(InvalidRequestError):

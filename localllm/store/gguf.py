@@ -22,7 +22,10 @@ _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf\Z", re.DOTALL)
 
 
 class GGUF(msgspec.Struct, frozen=True):
-    """What a GGUF file says of itself. Facts that are missing or of the wrong type read as None."""
+    """What a GGUF file says of itself. Facts that are missing or of the wrong type read as None.
+
+    `kinds` are the type numbers of the metadata's values.
+    """
 
     version: int
     metadata: dict[str, Any]
@@ -30,6 +33,7 @@ class GGUF(msgspec.Struct, frozen=True):
     alignment: int
     data_offset: int
     size_bytes: int
+    kinds: dict[str, int] = {}
 
     def text(self, key: str) -> str | None:
         """A metadata string."""
@@ -174,13 +178,14 @@ def read_gguf_from(source: ByteSource, *, arrays: bool = False) -> GGUF:
     """The same from any ByteSource, such as a remote file read by ranges."""
     cursor = Cursor(source)
     version, num_tensors, num_keys = read_header(cursor)
-    metadata = read_metadata(cursor, num_keys, arrays=arrays)
+    kinds: dict[str, int] = {}
+    metadata = read_metadata(cursor, num_keys, arrays=arrays, kinds=kinds)
     alignment = metadata.get("general.alignment", 32)
     tensors, used = read_tensors(cursor, num_tensors, alignment)
     data_offset = cursor.pos + -cursor.pos % alignment
     if num_tensors and data_offset + used > source.size:
         raise cursor.fail(f"its tensors end at byte {data_offset + used}, the file at {source.size}")
-    return GGUF(version, metadata, tensors, alignment, data_offset, source.size)
+    return GGUF(version, metadata, tensors, alignment, data_offset, source.size, kinds)
 
 
 def read_array(path: Path, array: ArrayInfo) -> tuple[Any, ...]:

@@ -85,9 +85,12 @@ def _bounded(cursor: Cursor, what: str, limit: int, least_bytes: int) -> int:
     return count
 
 
-def read_metadata(cursor: Cursor, num_keys: int, *, arrays: bool) -> dict[str, Any]:
-    """All keys and values; a long array as ArrayInfo unless `arrays`."""
+def read_metadata(
+    cursor: Cursor, num_keys: int, *, arrays: bool, kinds: dict[str, int] | None = None
+) -> dict[str, Any]:
+    """All keys and values; a long array as ArrayInfo unless `arrays`. `kinds` takes in each key's type number."""
     metadata: dict[str, Any] = {}
+    kinds = {} if kinds is None else kinds
     for _ in range(num_keys):
         at = cursor.pos
         key = cursor.string("a metadata key", _MAX_KEY_BYTES).decode("utf-8", "replace")
@@ -95,6 +98,7 @@ def read_metadata(cursor: Cursor, num_keys: int, *, arrays: bool) -> dict[str, A
             raise cursor.fail(f"the metadata key {key!r} comes twice" if key else "an empty metadata key", at=at)
         cursor.keep(len(key))
         kind = cursor.number("I", f"the type of {key}")
+        kinds[key] = kind
         metadata[key] = _read_value(cursor, kind, key, arrays=arrays)
         if key == "general.alignment":
             alignment = metadata[key]

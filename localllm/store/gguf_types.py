@@ -105,6 +105,7 @@ SCALARS: dict[int, str] = {
 STRING = 8
 ARRAY = 9
 UINT32 = 4
+FLOAT32 = 6
 
 # Architectures whose models give embeddings, never text.
 EMBEDDING_ARCHITECTURES = frozenset(
