@@ -74,6 +74,7 @@ class Service:
         self._options = LoadOptions() if load_options is None else load_options
         self._pool = EnginePool(devices.available_memory)
         self._catalog: Catalog | None = None
+        self._files: dict[str, tuple[tuple[int, int, int], tuple[Manifest, list[Path]]]] = {}
 
     @property
     def catalog(self) -> Catalog:
@@ -213,7 +214,7 @@ class Service:
         """The manifest and files of a model, pulled where needed. A path to a GGUF file is run where it lies."""
         name = ModelName.parse(model)
         if name.source == "file":
-            return loading.manifest_of_file(name)
+            return self._file(name)
         try:
             manifest = self.find(model)
         except ModelNotFoundError:
@@ -221,6 +222,18 @@ class Service:
                 raise
             manifest = self._pull(name, report, stop)
         return manifest, self.store.paths(manifest)
+
+    def _file(self, name: ModelName) -> tuple[Manifest, list[Path]]:
+        """A file's manifest. Its header is read again only when the file changed: that takes 30 ms for each request."""
+        try:
+            state = Path(name.absolute().repo).stat()
+        except OSError:
+            return loading.manifest_of_file(name)
+        key = (state.st_ino, state.st_size, state.st_mtime_ns)
+        held = self._files.get(str(name))
+        if held is None or held[0] != key:
+            held = self._files[str(name)] = key, loading.manifest_of_file(name)
+        return held[1]
 
     async def _open(self, model: str) -> AsyncIterator[News | _Opened]:
         """Bring a model into memory; yields the news of its pull and load, and last the right to use it."""
