@@ -48,7 +48,7 @@ class Rendered(Value, frozen=True):
 class Receipt(Value, frozen=True):
     """What an answer was made from: enough to make it again with `deterministic`, and to see what differs.
 
-    `model` is the digest of the weights; the others are SHA-256 in hex, of `output_tokens` one for each answer.
+    `model` stands for the bytes of the weights; the others are SHA-256 in hex, of `output_tokens` one for each answer.
     `sampling` has the seed that was drawn where none was given.
     """
 

@@ -32,6 +32,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "search": ("search",),
     "doctor": ("doctor",),
     "bench": ("bench",),
+    "replay": ("replay",),
     "tune": ("tune",),
 }
 # typer carries its own click since 0.20 and used the package before; this class is the one it raises in either.

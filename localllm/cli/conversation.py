@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -39,6 +40,7 @@ class Conversation:
         think: bool | None = None,
         truncate: Truncate = "error",
         verbose: bool = False,
+        generation: dict[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.system = system
@@ -46,6 +48,8 @@ class Conversation:
         self.think = think
         self.truncate: Truncate = truncate
         self.verbose = verbose
+        # Further fields of every request.
+        self.generation = generation or {}
         self.messages: list[Message] = []
         self.last: Finished | None = None
         self.num_answers = 0
@@ -54,7 +58,9 @@ class Conversation:
         """What the model is asked when `prompt` comes next."""
         head = [Message("system", self.system)] if self.system else []
         messages = (*head, *self.messages, Message("user", prompt))
-        return ChatRequest(self.model, messages, self.sampling, think=self.think, truncate=self.truncate)
+        return ChatRequest(
+            self.model, messages, self.sampling, think=self.think, truncate=self.truncate, **self.generation
+        )
 
     def add(self, prompt: str, answer: Answer) -> None:
         """Keep a turn, also one that was stopped halfway."""

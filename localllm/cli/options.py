@@ -71,6 +71,14 @@ SAMPLING: dict[str, Choice] = {
     "logprobs": Choice(int, "Report log probabilities with N alternatives a token (only with --json)."),
 }
 
+# Keyed by field of GenerationRequest.
+GENERATION: dict[str, Choice] = {
+    "reasoning_budget": Choice(int, "Tokens of thinking before the model is made to answer."),
+    "deadline_s": Choice(float, "End the answer after so many seconds.", ("--deadline",)),
+    "end_runaway": Choice(bool, "End an answer that repeats itself for ever."),
+    "deterministic": Choice(bool, "Compute in a way that gives the same answer for the same seed; slower."),
+}
+
 # Keyed by field of LoadOptions; these have a setting of the same name too.
 LOADING: dict[str, Choice] = {
     "num_ctx": Choice(int, "Tokens of context a request may use.", ("--ctx", "-c")),
@@ -82,7 +90,7 @@ LOADING: dict[str, Choice] = {
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with its parameters `sampling: SamplingParams` and `loading: dict` spread into options for typer."""
+    """The command with `sampling: SamplingParams`, `generation: dict` and `loading: dict` spread into options."""
     signature = inspect.signature(command)
     hints = get_type_hints(command, localns={"SamplingParams": Any}, include_extras=True)
     kept = [p.replace(annotation=hints[n]) for n, p in signature.parameters.items() if n not in _TABLES]
@@ -92,7 +100,12 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     def run(**values: Any) -> None:
         for name, table in tables.items():
             given = {field: values.pop(field) for field in table}
-            values[name] = sampling_params(given) if name == "sampling" else given
+            if name == "sampling":
+                values[name] = sampling_params(given)
+            elif name == "generation":
+                values[name] = {field: value for field, value in given.items() if value is not None}
+            else:
+                values[name] = given
         command(**values)
 
     run.__name__ = command.__name__
@@ -102,7 +115,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-_TABLES = {"loading": LOADING, "sampling": SAMPLING}
+_TABLES = {"generation": GENERATION, "loading": LOADING, "sampling": SAMPLING}
 
 
 def _parameter(field: str, choice: Choice) -> inspect.Parameter:

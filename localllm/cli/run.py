@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,9 +14,7 @@ from localllm.cli.options import Json, Offline, OptionalModel, Quiet, load_optio
 from localllm.cli.runtime import Runtime, runtime_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from localllm.api import Event, SamplingParams
+    from localllm.api import SamplingParams
     from localllm.cli.answer import Answer
     from localllm.cli.conversation import Conversation
     from localllm.cli.output import Output
@@ -57,9 +56,14 @@ def run(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Say afterwards how long loading, prompt and answer took.")
     ] = False,
+    receipt: Annotated[
+        Path | None,
+        typer.Option("--receipt", metavar="FILE", help="Record what the answer was made from, for `localllm replay`."),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     offline: Offline = False,
+    generation: dict[str, Any],
     sampling: SamplingParams,
     loading: dict[str, Any],
 ) -> None:
@@ -86,10 +90,11 @@ def run(
         think=think,
         truncate=truncate.value,
         verbose=verbose,
+        generation={**generation, "receipt": receipt is not None},
     )
-    asked = read_prompt(prompt, alone=json or raw)
+    asked = read_prompt(prompt, alone=json or raw or receipt is not None)
     if asked is not None:
-        asyncio.run(_answer_once(runtime, output, talk, asked, settings, raw=raw))
+        asyncio.run(_answer_once(runtime, output, talk, asked, settings, raw=raw, receipt=receipt))
     else:
         from localllm.cli.repl import talk_at_terminal
 
@@ -97,19 +102,32 @@ def run(
 
 
 async def _answer_once(
-    runtime: Runtime, output: Output, talk: Conversation, prompt: str, settings: Settings, *, raw: bool
+    runtime: Runtime,
+    output: Output,
+    talk: Conversation,
+    prompt: str,
+    settings: Settings,
+    *,
+    raw: bool,
+    receipt: Path | None,
 ) -> None:
-    from localllm.api import CompletionRequest
+    from localllm.api import ChatRequest, CompletionRequest
     from localllm.cli.answer import Answer, AnswerView, tell_end
 
     answer = Answer()
     async with runtime.backend(settings, load_options(settings, num_slots=1)) as backend:
-        events: AsyncIterator[Event]
+        request: ChatRequest | CompletionRequest
         if raw:
-            events = backend.complete(CompletionRequest(talk.model, prompt, talk.sampling))
+            request = CompletionRequest(talk.model, prompt, talk.sampling, **talk.generation)
+            events = backend.complete(request)
         else:
-            events = backend.chat(talk.request(prompt))
+            request = talk.request(prompt)
+            events = backend.chat(request)
         await AnswerView(output, silent=output.json).show(events, answer)
+        if receipt is not None and answer.finished is not None and answer.finished.receipt is not None:
+            from localllm.replay import record_of, save_record
+
+            save_record(record_of(request, answer.finished.receipt), receipt)
         if output.json:
             output.document(answer_document(talk.model, answer))
         output.flush()
@@ -155,7 +173,7 @@ def read_prompt(prompt: str | None, *, alone: bool) -> str | None:
             )
         return piped
     if alone:
-        raise UsageError("--json and --raw need a prompt", hint='localllm run MODEL "a question"')
+        raise UsageError("--json, --raw and --receipt need a prompt", hint='localllm run MODEL "a question"')
     return None
 
 

@@ -14,9 +14,12 @@ import msgspec
 
 from localllm.api import ChatRequest, CompletionRequest, EmbedRequest, Rendered, RerankRequest
 from localllm.binding import C, set_log
+from localllm.engine.adapter_set import NO_ADAPTERS, AdapterSet
 from localllm.engine.embedding import TextEncoder, embed_job
+from localllm.engine.constraint import Grammar
+from localllm.engine.constraints import Constraints
 from localllm.engine.engine import Engine, Events
-from localllm.engine.frames import Answer, EngineInfo, LoadSpec
+from localllm.engine.frames import Answer, EngineInfo, Failed, LoadSpec, pack_error
 from localllm.engine.job import Job
 from localllm.engine.kv_cache import KVCache
 from localllm.engine.llama import LlamaModel, LlamaRunner, accelerators
@@ -28,8 +31,8 @@ from localllm.engine.rerank import answer_tokens, rerank_job
 from localllm.engine.scheduler import Scheduler
 from localllm.engine.state_key import open_disk_tier
 from localllm.engine.step_cost import StepCost
-from localllm.errors import ContextLengthError, InvalidRequestError, TemplateError
-from localllm.text.parsers import format_named
+from localllm.errors import ContextLengthError, InvalidRequestError, LocalLLMError, TemplateError
+from localllm.text.parsers import ReasoningFormat, format_named
 from localllm.text.segments import Segment
 from localllm.text.template import ChatTemplate, prepare
 
@@ -47,6 +50,8 @@ class Loaded:
     engine: Engine | PooledEngine
     template: ChatTemplate
     num_ctx: int
+    constraints: Constraints
+    adapters: AdapterSet = NO_ADAPTERS  # those of every request: held, so that they stay loaded
 
     @property
     def device(self) -> str:
@@ -73,8 +78,10 @@ class Loaded:
         prepared = prepare(self.template, self.model.vocab, request, self.num_ctx)
         form = format_named(prepared.reasoning_format)
         closing = self._encode([Segment(form.closing, True)]) if form.closing else []
+        thinks = None if request.think is False else form
         return dataclasses.replace(
-            _job(request_id, prepared.tokens, request),
+            self._job(request_id, prepared.tokens, request),
+            grammar=self._grammar(request, thinks, is_open=prepared.starts_in_reasoning),
             new_parser=functools.partial(form.parser, prepared.starts_in_reasoning),
             notices=tuple(prepared.notices),
             end_of_reasoning=tuple(closing),
@@ -102,7 +109,18 @@ class Loaded:
                 num_prompt_tokens=len(tokens),
                 num_ctx=self.num_ctx,
             )
-        return _job(request_id, tokens, request)
+        return dataclasses.replace(self._job(request_id, tokens, request), grammar=self._grammar(request))
+
+    def _grammar(
+        self, request: ChatRequest | CompletionRequest, form: ReasoningFormat | None = None, *, is_open: bool = False
+    ) -> Grammar | None:
+        if request.constraint is None:
+            return None
+        return self.constraints.compile(request.constraint, form, is_open=is_open)
+
+    def _job(self, request_id: int, tokens: list[int], request: ChatRequest | CompletionRequest) -> Job:
+        adapters = self.model.adapters.together((*self.spec.adapters, *request.adapters))
+        return dataclasses.replace(_job(request_id, tokens, request), adapters=adapters)
 
     def embed_job(self, request_id: int, request: EmbedRequest) -> PooledJob:
         """Tokenize texts to be embedded. Raises ContextLengthError and InvalidRequestError."""
@@ -160,11 +178,14 @@ def load(
     pooled = _make_pooled(model, spec, send)
     if spec.task != "generate":
         num_ctx = spec.num_ctx if spec.is_causal else min(spec.num_ctx, model.num_ctx_train)
-        return Loaded(spec, model, PooledEngine(pooled), _make_template(model), num_ctx)
+        made = _make_template(model)
+        return Loaded(spec, model, PooledEngine(pooled), made, num_ctx, _constraints(model, made))
     with ThreadPoolExecutor(1) as aside:
         # llama.cpp clears the cache meanwhile, in its own threads.
         template = aside.submit(_make_template, model)
         runner = LlamaRunner(model, spec)
+        # Now, so that one that cannot be applied is an error of the load.
+        adapters = model.adapters.together(spec.adapters)
     cache = KVCache(
         spec.num_slots,
         spec.num_cells,
@@ -175,10 +196,20 @@ def load(
     )
     cost = StepCost(spec.num_batch, spec.step_target_us)
     scheduler = Scheduler(cache, cost, num_ctx=spec.num_ctx, num_batch=spec.num_batch)
-    receipt = ReceiptMaker(model.chat_template() or "", load_facts(spec, _device(spec)))
-    engine = Engine(scheduler, runner, model.vocab, emit, receipt=receipt, pooled=pooled)
+    receipt = ReceiptMaker(spec.prefix_key, model.chat_template() or "", load_facts(spec, _device(spec)))
+
+    def emit_error(request_id: int, error: LocalLLMError) -> None:
+        send(Failed(request_id, pack_error(error)))
+
+    engine = Engine(scheduler, runner, model.vocab, emit, receipt=receipt, pooled=pooled, emit_error=emit_error)
     runner.disk = open_disk_tier(spec, model, cache, engine.hear)
-    return Loaded(spec, model, engine, template.result(), scheduler.num_ctx)
+    constraints = _constraints(model, template.result())
+    return Loaded(spec, model, engine, template.result(), scheduler.num_ctx, constraints, adapters)
+
+
+def _constraints(model: LlamaModel, template: ChatTemplate) -> Constraints:
+    encoder = template.encoder_for(model.vocab)
+    return Constraints(model.vocab, lambda segments: encoder.encode(segments, add_bos=False))
 
 
 def _device(spec: LoadSpec) -> str:

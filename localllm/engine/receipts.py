@@ -28,23 +28,21 @@ _LOAD_FACTS = (
 
 @dataclass(frozen=True, slots=True)
 class ReceiptMaker:
-    """Makes the receipts of one loaded model, whose chat template's source is `template`.
+    """Makes the receipts of a loaded model. `model` stands for its weights, `template` is its chat template's source."""
 
-    The digest of the weights is left empty: whoever knows the files fills it in.
-    """
-
+    model: str
     template: str
     load: dict[str, Any]
 
     def __call__(self, job: Job, outputs: Sequence[list[int]]) -> Receipt:
         """The receipt of a job whose answers are `outputs`, in tokens."""
         return Receipt(
-            model="",
+            model=self.model,
             template=hashlib.sha256(self.template.encode()).hexdigest(),
             prompt_tokens=_digest(job.tokens),
             output_tokens=tuple(map(_digest, outputs)),
             build=library_digest(),
-            load=self.load,
+            load=self.load | ({"adapters": job.adapters.key} if job.adapters.key else {}),
             sampling=job.sampling,
             deterministic=job.deterministic,
         )

@@ -140,7 +140,7 @@ def test_json_and_raw_need_a_prompt() -> None:
 
     with Terminal([*COMMAND, "run", MODEL, "--json"]) as terminal:
         assert terminal.wait() == 2
-    assert "error: --json and --raw need a prompt" in terminal.text
+    assert "error: --json, --raw and --receipt need a prompt" in terminal.text
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
