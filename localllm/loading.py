@@ -14,12 +14,12 @@ from typing import Literal
 import msgspec
 
 from localllm import devices, tuned
-from localllm.api import LoadOptions
+from localllm.api import LoadOptions, Notice
 from localllm.config import Settings
 from localllm.engine.frames import LoadSpec
-from localllm.errors import InvalidRequestError, ModelNotFoundError
+from localllm.errors import EngineLoadError, InvalidRequestError, ModelNotFoundError
 from localllm.memory import DeviceMemory, LoadPlan, plan
-from localllm.model_shape import ModelFacts, kv_bytes_per_token, model_facts
+from localllm.model_shape import DIFFUSION, ModelFacts, kv_bytes_per_token, model_facts
 from localllm.name import ModelName
 from localllm.paths import prefix_dir
 from localllm.pool import PlannedLoad
@@ -79,6 +79,9 @@ def plan_load(
     wanted, tuning_notices = tuned.fill_in(_merge(options, manifest, settings), manifest, paths)
     _check(wanted)
     facts = read_facts(manifest.name, paths)
+    if facts.architecture in DIFFUSION:
+        hint = "take a model that writes one token after another"
+        raise EngineLoadError(f"{manifest.name} writes by diffusion, which localllm cannot do", hint=hint)
     available = devices.available_memory()
     chosen = _choose(facts, available, wanted)
     left = max(0, available - chosen.needed_bytes)
@@ -96,6 +99,11 @@ def plan_load(
         num_gpu_layers=-1 if wanted.num_gpu_layers is None else wanted.num_gpu_layers,
         use_mmap=wanted.use_mmap,
         host_tokens=host_bytes // max(1, kv_bytes_per_token(facts)),
+        task=facts.task,
+        pooling=facts.pooling,
+        is_causal=facts.is_causal,
+        # llama.cpp turns what these give into probabilities; all others that say yes or no are our own arithmetic.
+        gives_probability=facts.pooling != "rank" or facts.architecture in ("qwen3", "qwen3vl"),
         prefix_dir=str(prefix_dir()),
         prefix_key=_model_key(manifest, paths),
         prefix_disk_bytes=_prefix_disk_bytes(wanted),
@@ -114,7 +122,7 @@ def _prefix_disk_bytes(wanted: LoadOptions) -> int:
 
 
 def _model_key(manifest: Manifest, paths: list[Path]) -> str:
-    """What stands for the model's bytes: the digests, or for files that were never read whole what can be had quickly."""
+    """What stands for the model's bytes: the digests, or for files that were never read whole, what is quick to get."""
     digest = hashlib.sha256()
     for blob, path in zip(manifest.blobs, paths, strict=False):
         digest.update(blob.digest.encode())
@@ -167,6 +175,8 @@ def _choose(facts: ModelFacts, available: int, wanted: LoadOptions) -> LoadPlan:
     # A device that is named was probed by whoever named it; its memory is the backend's to manage.
     host = [DeviceMemory("CPU", available, is_host=True)]
     wanted = msgspec.structs.replace(wanted, device="cpu", num_gpu_layers=None)
+    if facts.task != "generate":
+        return _choose_pooled(facts, host, wanted)
     pool = plan(facts, host, wanted)
     if wanted.kv_layout is not None or pool.num_slots == 1:
         return pool
@@ -176,6 +186,19 @@ def _choose(facts: ModelFacts, available: int, wanted: LoadOptions) -> LoadPlan:
         return pool
     streams = msgspec.structs.replace(wanted, kv_layout=layout, num_ctx=pool.num_ctx)
     return msgspec.structs.replace(plan(facts, host, streams), notices=pool.notices)
+
+
+def _choose_pooled(facts: ModelFacts, host: list[DeviceMemory], wanted: LoadOptions) -> LoadPlan:
+    """The plan of a model that embeds or ranks: one text at a time may be as long as the context."""
+    wanted = msgspec.structs.replace(wanted, num_slots=1, kv_layout="unified")
+    most = facts.num_ctx_train
+    if facts.is_causal or wanted.num_ctx is None or wanted.num_ctx <= most:
+        return plan(facts, host, wanted)
+    # A model that reads a text as a whole knows so many places for tokens, and no more.
+    chosen = plan(facts, host, msgspec.structs.replace(wanted, num_ctx=most))
+    text = f"{facts.name} takes {most} tokens, not {wanted.num_ctx}"
+    notice = Notice("context_reduced", text, {"num_ctx": most, "num_ctx_train": most})
+    return msgspec.structs.replace(chosen, notices=(*chosen.notices, notice))
 
 
 def _device_names(device: str | None) -> tuple[str, ...] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -31,6 +31,17 @@ KV_TYPES: dict[str, tuple[int, int]] = {
 
 # Of every so many layers one looks back all the way, the others only a window: where the file gives no pattern.
 _SLIDING_PERIOD = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "cohere2": 4, "exaone4": 4, "olmo2": 4}
+# What a model is loaded for.
+Task = Literal["generate", "embed", "rerank"]
+
+# Architectures that read a text as a whole, without a cache: every token of one pass sees all others.
+ENCODERS = frozenset(
+    {"bert", "eurobert", "gemma-embedding", "jina-bert-v2", "jina-bert-v3", "modern-bert", "neo-bert", "nomic-bert"}
+    | {"nomic-bert-moe", "t5encoder"}
+)
+# Architectures that write by diffusion, not token after token.
+DIFFUSION = frozenset({"dream", "llada", "llada-moe", "rnd1"})
+_POOLINGS = {1: "mean", 2: "cls", 3: "last", 4: "rank"}  # llama.cpp's numbers
 _LAYER = re.compile(r"blk\.(\d+)\.")
 
 
@@ -40,7 +51,9 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     `layer_bytes` are the weights of each layer, `input_bytes` the embedding table (it stays in main memory),
     `output_bytes` what an accelerator needs to make logits. `num_heads_kv` is one count or one per layer; 0 marks a
     layer without attention. `num_ff` is the widest feed-forward of one token. `sliding` marks the layers that look back
-    only `sliding_window` tokens. `recurrent_bytes` is the state of one sequence over all recurrent layers.
+    only `sliding_window` tokens. `recurrent_bytes` is the state of one sequence over all recurrent layers. `pooling` is
+    how vectors of tokens become one of the text, where the file says it; a model that is not `is_causal` takes a text
+    in one pass.
     """
 
     name: str
@@ -57,6 +70,10 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     sliding_window: int = 0
     sliding: tuple[bool, ...] = ()
     recurrent_bytes: int = 0
+    architecture: str = ""
+    task: Task = "generate"
+    pooling: str | None = None
+    is_causal: bool = True
 
     @property
     def num_layers(self) -> int:
@@ -86,12 +103,17 @@ def layer_kv_bytes(
 def compute_bytes(model: ModelFacts, num_cells: int, *, num_batch: int, num_slots: int) -> int:
     """Estimated scratch of one device for steps of up to `num_batch` tokens that give one output per slot.
 
-    Activations (f32), the attention mask (f16), and the logits twice: in the graph and in the output buffer.
+    Activations (f32), the attention mask (f16), and the logits twice: in the graph and in the output buffer. A model
+    that is not causal makes one step of a whole context.
     """
-    ubatch = min(num_batch, MAX_UBATCH)
+    ubatch = min(num_batch, MAX_UBATCH) if model.is_causal else max(MAX_UBATCH, num_cells)
     activations = 4 * ubatch * (3 * model.num_ff + 4 * model.num_embd)
     mask = 2 * ubatch * num_cells
-    logits = 2 * 4 * num_slots * model.num_vocab
+    num_outputs = 2 * num_slots
+    if model.task != "generate":
+        # llama.cpp keeps room for the logits of every token that has a vector, and decoders compute them too.
+        num_outputs = 2 * ubatch if model.is_causal else ubatch
+    logits = 4 * num_outputs * model.num_vocab
     return (activations + mask + logits) * 9 // 8
 
 
@@ -113,6 +135,7 @@ def model_facts(
         found = max(found, default=0) if isinstance(found, tuple) else found
         return found if type(found) is int else default
 
+    task, pooling = _task(arch, metadata, value("pooling_type"))
     num_layers = count("block_count")
     num_embd = count("embedding_length")
     num_heads = count("attention.head_count", 1)
@@ -120,6 +143,8 @@ def model_facts(
     mla = count("attention.key_length_mla") > 0  # the value is a view of the compressed key
     recurrent, recurrent_bytes = _recurrent(count, num_layers)
     heads_kv = value("attention.head_count_kv")
+    if arch in ENCODERS:
+        heads_kv = (0,) * num_layers
     if not isinstance(heads_kv, tuple):
         heads_kv = (count("attention.head_count_kv", num_heads),) * num_layers
     layers, input_bytes, output_bytes = _weights(tensors, num_layers)
@@ -141,7 +166,25 @@ def model_facts(
         sliding_window=count("attention.sliding_window"),
         sliding=_sliding(arch, value("attention.sliding_window_pattern"), num_layers),
         recurrent_bytes=recurrent_bytes,
+        architecture=arch,
+        task=task,
+        pooling=pooling,
+        is_causal=arch not in ENCODERS and value("attention.causal") is not False,
     )
+
+
+def _task(arch: str, metadata: Mapping[str, Any], pooling_type: Any) -> tuple[Task, str | None]:
+    """What a model is for, and its pooling: what the file says, else what its architecture and name tell."""
+    pooling = _POOLINGS.get(pooling_type) if type(pooling_type) is int else None
+    if pooling == "rank":
+        return "rerank", pooling
+    if pooling is not None or arch in ENCODERS:
+        return "embed", pooling
+    name = str(metadata.get("general.name", "")) + str(metadata.get("general.basename", ""))
+    # Rerankers of this family that were converted as plain language models answer "yes" or "no".
+    if arch in ("qwen3", "qwen3vl") and "rerank" in name.lower():
+        return "rerank", None
+    return "generate", None
 
 
 def _cell_bytes(model: ModelFacts, layer: int, kv_type: str) -> int:

@@ -21,6 +21,8 @@ from localllm.api import (
     ChatRequest,
     CompletionRequest,
     Control,
+    Embeddings,
+    EmbedRequest,
     Event,
     LoadedModel,
     LoadOptions,
@@ -28,7 +30,9 @@ from localllm.api import (
     ModelInfo,
     Notice,
     Progress,
+    Ranking,
     Rendered,
+    RerankRequest,
     check_sampling,
 )
 from localllm.config import Settings
@@ -135,6 +139,16 @@ class Service:
     async def control(self, request_id: str, control: Control) -> bool:
         """See Backend.control."""
         return any(engine.steer(request_id, control) for engine in self._pool.engines())
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """See Backend.embed."""
+        with await self._opened(request.model) as engine:
+            return await engine.embed(request)
+
+    async def rerank(self, request: RerankRequest) -> Ranking:
+        """See Backend.rerank."""
+        with await self._opened(request.model) as engine:
+            return await engine.rerank(request)
 
     async def list_models(self) -> list[ModelInfo]:
         """See Backend.list_models."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol, runtime_checkable
 
-from localllm.api.answers import LoadedModel, ModelInfo, Rendered
+from localllm.api.answers import Embeddings, LoadedModel, ModelInfo, Ranking, Rendered
 from localllm.api.events import Event, Notice, Progress
-from localllm.api.requests import ChatRequest, CompletionRequest, Control
+from localllm.api.requests import ChatRequest, CompletionRequest, Control, EmbedRequest, RerankRequest
 
 
 @runtime_checkable
@@ -32,6 +32,14 @@ class Backend(Protocol):
 
     async def detokenize(self, model: str, tokens: Sequence[int]) -> str:
         """The text of token ids; bytes that are no UTF-8 become U+FFFD."""
+        ...
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Turn texts into vectors. Raises InvalidRequestError for a model that is not made for it."""
+        ...
+
+    async def rerank(self, request: RerankRequest) -> Ranking:
+        """Order documents by how well they answer a query. Raises likewise."""
         ...
 
     async def list_models(self) -> list[ModelInfo]:

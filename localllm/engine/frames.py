@@ -11,19 +11,34 @@ from typing import IO, Any, Literal
 import msgspec
 
 from localllm import errors
-from localllm.api import ChatRequest, CompletionRequest, Control, Event, Rendered
+from localllm.api import (
+    Adapter,
+    ChatRequest,
+    CompletionRequest,
+    Control,
+    Embeddings,
+    EmbedRequest,
+    Event,
+    Ranking,
+    Rendered,
+    RerankRequest,
+)
 
 MAX_FRAME_BYTES = 256 * 2**20
+
+Pooling = Literal["mean", "cls", "last", "rank", "yes_no"]
 
 
 class LoadSpec(msgspec.Struct, frozen=True):
     """Everything the child needs to load a model; all choices are made.
 
     `num_ctx` bounds one sequence; `num_cells` is the size of the cache in tokens, over all slots. `host_tokens` bounds
-    the prefixes kept in host memory. `devices` are ggml device names; empty means CPU only,
+    the prefixes kept in host memory, `prefix_disk_bytes` those of all models together in `prefix_dir` (0: none);
+    `prefix_key` stands for the model's bytes there. `devices` are ggml device names; empty means CPU only,
     None leaves the choice to llama.cpp. `flash_attn` None leaves that to llama.cpp. `max_drafts` bounds the tokens
     guessed ahead in one step for one sequence. `num_threads_batch` computes prompts and steps of several sequences, 0:
-    as many as `num_threads`.
+    as many as `num_threads`. `task`, `pooling`, `is_causal` and `gives_probability` are what the file says of a model
+    that embeds or ranks. `adapters` are applied to every request.
     """
 
     paths: tuple[str, ...]
@@ -44,6 +59,14 @@ class LoadSpec(msgspec.Struct, frozen=True):
     max_drafts: int = 0
     num_threads_batch: int = 0
     step_target_us: int = 200_000
+    prefix_dir: str = ""
+    prefix_key: str = ""
+    prefix_disk_bytes: int = 0
+    task: Literal["generate", "embed", "rerank"] = "generate"
+    pooling: str | None = None
+    is_causal: bool = True
+    gives_probability: bool = False
+    adapters: tuple[Adapter, ...] = ()
 
 
 class EngineInfo(msgspec.Struct, frozen=True):
@@ -116,11 +139,25 @@ class Detokenize(msgspec.Struct, frozen=True, tag="detokenize"):
     tokens: tuple[int, ...]
 
 
+class Embed(msgspec.Struct, frozen=True, tag="embed"):
+    """Turn texts into vectors under `id`. The answer is an Embedded."""
+
+    id: int
+    request: EmbedRequest
+
+
+class Rerank(msgspec.Struct, frozen=True, tag="rerank"):
+    """Rank documents under `id`. The answer is a Ranks."""
+
+    id: int
+    request: RerankRequest
+
+
 class Ping(msgspec.Struct, frozen=True, tag="ping"):
     """Ask whether the child lives, and how long its current step has taken."""
 
 
-Request = Load | Chat | Complete | Abort | Steer | Render | Tokenize | Detokenize | Ping
+Request = Load | Chat | Complete | Abort | Steer | Render | Tokenize | Detokenize | Embed | Rerank | Ping
 
 
 class ErrorInfo(msgspec.Struct, frozen=True):
@@ -164,6 +201,20 @@ class Reply(msgspec.Struct, frozen=True, tag="reply"):
     value: list[int] | str | Rendered
 
 
+class Embedded(msgspec.Struct, frozen=True, tag="embedded"):
+    """The answer to Embed."""
+
+    id: int
+    value: Embeddings
+
+
+class Ranks(msgspec.Struct, frozen=True, tag="ranks"):
+    """The answer to Rerank."""
+
+    id: int
+    value: Ranking
+
+
 class Pong(msgspec.Struct, frozen=True, tag="pong"):
     """The child lives. `step_s`: seconds since the current step began, 0 when idle."""
 
@@ -172,7 +223,8 @@ class Pong(msgspec.Struct, frozen=True, tag="pong"):
     num_waiting: int
 
 
-Answer = Loading | Ready | Step | Failed | Reply | Pong
+Value = list[int] | str | Rendered | Embeddings | Ranking
+Answer = Loading | Ready | Step | Failed | Reply | Embedded | Ranks | Pong
 
 _encoder = msgspec.msgpack.Encoder()
 _request_decoder = msgspec.msgpack.Decoder(Request)

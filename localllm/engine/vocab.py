@@ -9,9 +9,12 @@ from typing import Any
 from localllm.binding import C
 from localllm.errors import InvalidRequestError
 from localllm.text.tokens import SpecialToken, TokenKind
+from localllm.text.wordpiece import WordPiece
 
 # A BPE or SPM tokenizer needs time and memory that grow with the text; a context of any size is full long before.
 MAX_TEXT_BYTES = 64 * 2**20
+
+UNKNOWN_WORD = "[UNK]"
 
 
 class Vocab:
@@ -24,6 +27,10 @@ class Vocab:
         self.eos: int | None = _id(C.llama_vocab_eos(self._vocab))
         self.add_bos: bool = C.llama_vocab_get_add_bos(self._vocab)
         self.add_eos: bool = C.llama_vocab_get_add_eos(self._vocab)
+        self.sep: int | None = _id(C.llama_vocab_sep(self._vocab))
+        self.add_sep: bool = C.llama_vocab_get_add_sep(self._vocab)
+        self.is_wordpiece: bool = C.llama_vocab_type(self._vocab) == C.LLAMA_VOCAB_TYPE_WPM
+        self._model = model
         self._pieces: dict[int, bytes] = {}
 
     @property
@@ -38,6 +45,8 @@ class Vocab:
         raw = text.encode("utf-8", "replace")
         if len(raw) > MAX_TEXT_BYTES:
             raise InvalidRequestError(f"a text of {len(raw)} bytes", hint=f"at most {MAX_TEXT_BYTES} bytes")
+        if self.is_wordpiece and not parse_special:
+            return self._wordpiece.tokenize(text)
         size = len(raw) + 8
         tokens = (C.llama_token * size)()
         count = C.llama_tokenize(self._vocab, raw, len(raw), tokens, size, False, parse_special)
@@ -61,6 +70,10 @@ class Vocab:
             piece = self._pieces[key] = self._piece(token, special)
         return piece
 
+    def raw_piece(self, token: int) -> bytes:
+        """As `piece` with `special`, for those who want every token once: not kept."""
+        return self._piece(token, True)
+
     def _piece(self, token: int, special: bool) -> bytes:
         buffer = ctypes.create_string_buffer(256)
         count = C.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, special)
@@ -79,6 +92,24 @@ class Vocab:
         return bool(C.llama_vocab_is_eog(self._vocab, token))
 
     @functools.cached_property
+    def _wordpiece(self) -> WordPiece:
+        control = {token.id for token in self.special_tokens}
+        texts = ((C.llama_vocab_get_text(self._vocab, token), token) for token in range(self.num_tokens))
+        pieces = ((text.decode("utf-8", "replace"), token) for text, token in texts if token not in control)
+        return WordPiece(
+            pieces,
+            next((token.id for token in self.special_tokens if token.kind == "unknown"), 0),
+            lowercase=self._flag("tokenizer.ggml.normalizer.lowercase"),
+            strip_accents=self._flag("tokenizer.ggml.normalizer.strip_accents"),
+        )
+
+    def _flag(self, key: str) -> bool:
+        """A flag of the file's metadata; what is missing is set."""
+        buffer = ctypes.create_string_buffer(8)
+        length = C.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
+        return length < 0 or buffer.value == b"true"
+
+    @functools.cached_property
     def end_tokens(self) -> tuple[int, ...]:
         """Every token that ends the generation. Kept: asking for each of 49,000 tokens took 36 ms."""
         return tuple(token for token in range(self.num_tokens) if self.ends(token))
@@ -92,10 +123,12 @@ class Vocab:
         return [self._special(token, bits) for token, bits in found if bits & special]
 
     def _special(self, token: int, bits: int) -> SpecialToken:
+        text = C.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace")
         return SpecialToken(
             token,
-            C.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace"),
-            _kind(bits),
+            text,
+            # Files of BERT models call it a control token; but it is what words without pieces become.
+            "unknown" if self.is_wordpiece and text == UNKNOWN_WORD else _kind(bits),
             lstrip=bool(bits & C.LLAMA_TOKEN_ATTR_LSTRIP),
             rstrip=bool(bits & C.LLAMA_TOKEN_ATTR_RSTRIP),
         )

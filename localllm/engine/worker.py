@@ -24,10 +24,12 @@ from localllm.errors import EngineLoadError, LocalLLMError
 
 if TYPE_CHECKING:
     from localllm.engine.job import Job
+    from localllm.engine.pooled_work import PooledJob
 
 logger = logging.getLogger(__name__)
 
-Work = frames.Chat | frames.Complete | frames.Render | frames.Tokenize | frames.Detokenize
+Texts = frames.Embed | frames.Rerank
+Work = frames.Chat | frames.Complete | frames.Render | frames.Tokenize | frames.Detokenize | Texts
 
 
 class Worker:
@@ -38,6 +40,9 @@ class Worker:
         self._sink = sink
         self._write_lock = threading.Lock()
         self._work: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        # Texts to embed come in thousands: a queue and a thread of their own, so that no chat waits behind them.
+        self._texts: queue.SimpleQueue[Work] = queue.SimpleQueue()
+        self._texts_thread: threading.Thread | None = None
         # Requests that the preparer has not handed to the engine yet, and those of them to be aborted.
         self._pending: set[int] = set()
         self._aborted: set[int] = set()
@@ -48,7 +53,7 @@ class Worker:
 
     def main(self) -> None:
         """Read frames until stdin ends."""
-        threading.Thread(target=self._guard, args=(self._prepare_loop,), name="preparer", daemon=True).start()
+        threading.Thread(target=self._guard, args=(self._prepare_loop, self._work), name="preparer", daemon=True).start()
         while (frame := frames.read_request(self._source)) is not None:
             match frame:
                 case frames.Load(spec):
@@ -63,10 +68,22 @@ class Worker:
                         self._loaded.engine.steer(request_id, control)
                 case frames.Ping():
                     self._pong()
+                case frames.Embed() | frames.Rerank():
+                    self._prepare_texts(frame)
                 case frames.Chat() | frames.Complete() | frames.Render() | frames.Tokenize() | frames.Detokenize():
                     with self._lock:
                         self._pending.add(frame.id)
                     self._work.put(frame)
+
+    def _prepare_texts(self, frame: Texts) -> None:
+        with self._lock:
+            self._pending.add(frame.id)
+        self._texts.put(frame)
+        if self._texts_thread is None:
+            self._texts_thread = threading.Thread(
+                target=self._guard, args=(self._prepare_loop, self._texts), name="texts preparer", daemon=True
+            )
+            self._texts_thread.start()
 
     def _send(self, frame: frames.Answer) -> None:
         data = frames.encode(frame)
@@ -92,7 +109,9 @@ class Worker:
 
         began = time.perf_counter()
         try:
-            self._loaded = load(spec, self._log_line, self._on_progress, lambda events: self._send(frames.Step(events)))
+            self._loaded = load(
+                spec, self._log_line, self._on_progress, lambda events: self._send(frames.Step(events)), self._send
+            )
         except LocalLLMError as error:
             if isinstance(error, EngineLoadError) and self._log:
                 error = EngineLoadError(f"{error.message}: {self._log[-1]}", hint=error.hint, **error.facts)
@@ -123,12 +142,12 @@ class Worker:
 
     # --- the preparer's thread ------------------------------------------------------------------------------------
 
-    def _prepare_loop(self) -> None:
+    def _prepare_loop(self, queued: queue.SimpleQueue[Work]) -> None:
         import localllm.text.sandbox  # noqa: F401  # jinja takes its import time while the model loads
 
         self._ready.wait()
         while True:
-            work = self._work.get()
+            work = queued.get()
             try:
                 self._prepare(work)
             except LocalLLMError as error:
@@ -152,6 +171,10 @@ class Worker:
             case frames.Complete(request_id, completion):
                 check_sampling(completion.sampling, vocab.num_tokens)
                 self._submit(self._loaded.completion_job(request_id, completion))
+            case frames.Embed(request_id, texts):
+                self._submit_pooled(self._loaded.embed_job(request_id, texts))
+            case frames.Rerank(request_id, texts):
+                self._submit_pooled(self._loaded.rerank_job(request_id, texts))
 
     def _reply(self, request_id: int, value: list[int] | str | Rendered) -> None:
         with self._lock:
@@ -167,6 +190,14 @@ class Worker:
                 self._loaded.engine.submit(job)
         if aborted:
             self._send(frames.Step([(job.id, [Finished("abort", Usage(num_prompt_tokens=len(job.tokens)))])]))
+
+    def _submit_pooled(self, job: PooledJob) -> None:
+        with self._lock:
+            self._pending.discard(job.id)
+            if job.id in self._aborted:
+                self._aborted.discard(job.id)
+            else:
+                self._loaded.engine.submit_pooled(job)
 
     # --- the main thread ------------------------------------------------------------------------------------------
 

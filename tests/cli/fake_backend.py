@@ -7,6 +7,7 @@ script: `echo X` answers X, `fail` raises, `think`, `slow`, `long`, `escape` and
 from __future__ import annotations
 
 import asyncio
+import struct
 import sys
 from collections.abc import AsyncIterator, Sequence
 
@@ -15,6 +16,8 @@ from localllm.api import (
     ChatRequest,
     CompletionRequest,
     Control,
+    Embeddings,
+    EmbedRequest,
     Event,
     Finished,
     FinishReason,
@@ -23,8 +26,11 @@ from localllm.api import (
     ModelInfo,
     Notice,
     Progress,
+    Ranked,
+    Ranking,
     ReasoningDelta,
     Rendered,
+    RerankRequest,
     TextDelta,
     Timings,
     ToolCall,
@@ -33,7 +39,7 @@ from localllm.api import (
 )
 from localllm.cli import main
 from localllm.config import Settings
-from localllm.errors import DownloadError, EngineCrashedError, ModelNotFoundError, OfflineError
+from localllm.errors import DownloadError, EngineCrashedError, InvalidRequestError, ModelNotFoundError, OfflineError
 
 MODELS = (
     ModelInfo(
@@ -145,6 +151,21 @@ class FakeBackend:
 
     async def control(self, request_id: str, control: Control) -> bool:  # noqa: ARG002
         return False
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Each text's length and its number of words."""
+        texts = [item if isinstance(item, str) else "".join(map(chr, item)) for item in request.inputs]
+        if "fail" in texts:
+            raise InvalidRequestError("this model is not made for embeddings", hint="use an embedding model")
+        vectors = [struct.pack("<2f", len(text), len(text.split())) for text in texts]
+        return Embeddings(tuple(vectors), 2, tuple(map(len, texts)), num_truncated=int(request.truncate))
+
+    async def rerank(self, request: RerankRequest) -> Ranking:
+        """The longest document first."""
+        documents = request.documents
+        best = sorted(range(len(documents)), key=lambda index: -len(documents[index]))[: request.top_n]
+        ranked = tuple(Ranked(index, len(documents[index]) / 100) for index in best)
+        return Ranking(ranked, sum(map(len, documents)), is_probability=True, num_truncated=int(request.truncate))
 
     async def list_models(self) -> list[ModelInfo]:
         return sorted(self.models.values(), key=lambda model: model.name)
