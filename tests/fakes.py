@@ -14,7 +14,24 @@ from typing import Any
 from zlib import crc32
 
 from localllm.api import FinishReason, SamplingParams, TokenLogprob
-from localllm.engine.batch import Batch, Chunk, Copy, Drop, Op, Restore, Sampled, Save, Trim
+from localllm.engine.batch import (
+    Batch,
+    Chunk,
+    Copy,
+    DiskNews,
+    Drop,
+    Fetch,
+    Fetched,
+    Lost,
+    Op,
+    Restore,
+    Sampled,
+    Save,
+    Store,
+    Stored,
+    Trim,
+    Written,
+)
 from localllm.engine.kv_cache import KVCache, Layout
 from localllm.engine.runner import NoSpaceError
 from localllm.engine.scheduler import MAX_FORCED, Output, Scheduler
@@ -22,6 +39,9 @@ from localllm.engine.sequence import Sequence, SequenceStatus
 from localllm.engine.step_cost import StepCost
 
 NUM_VOCAB = 61
+
+# A step goes on for so many others before what it asked of the disk is there.
+DISK_STEPS = 3
 
 
 def words(seed: int, count: int) -> list[int]:
@@ -62,6 +82,7 @@ class FakeRunner:
     ) -> None:
         self.slots: list[list[Cell]] = [[] for _ in range(num_slots)]
         self.saved: dict[int, list[Cell]] = {}
+        self.disk: FakeDisk | None = None
         self.opened: dict[int, list[int]] = {}
         self.num_cells = num_cells
         self.num_hidden = num_hidden
@@ -137,6 +158,12 @@ class FakeRunner:
             digest = crc32(found[-1].to_bytes(4, "little"), digest)
         return found
 
+    def keep(self, key: int, state: list[Cell]) -> None:
+        """Take a state that was read from disk."""
+        assert key not in self._keys, f"key {key} was used before"
+        self._keys.add(key)
+        self.saved[key] = state
+
     def close(self) -> None:
         """Give all memory back."""
         self.closed = True
@@ -171,10 +198,22 @@ class FakeRunner:
             case Restore(key, slot, num_tokens):
                 assert key in self.saved, f"{op}: no such state"
                 assert not self.slots[slot], f"{op}: the slot holds {len(self.slots[slot])} tokens"
+                # All of it is restored, then the rest is cut off.
+                self.num_used += len(self.saved[key])
+                self._check_capacity()
+                self.num_used -= len(self.saved[key])
                 self.slots[slot] = self._copied(self._part(self.saved[key], num_tokens))
             case Drop(key):
                 assert key in self.saved, f"{op}: no such state"
                 del self.saved[key]
+            case Fetch():
+                assert self.disk is not None
+                self.disk.fetch(op)
+            case Store(stored, slot, key):
+                assert self.disk is not None
+                cells = self.slots[slot] if slot is not None else self.saved[key or 0]
+                assert [cell.token for cell in cells] == stored.tokens
+                self.disk.store(op, [Cell(cell.position, cell.token, cell.digest, 0) for cell in cells])
 
     def _part(self, cells: list[Cell], num_tokens: int) -> list[Cell]:
         assert 0 < num_tokens <= len(cells), f"{num_tokens} of {len(cells)} tokens"
@@ -237,6 +276,78 @@ class FakeRunner:
         return Sampled(tuple(tokens), num_accepted=num_accepted)
 
 
+class FakeDisk:
+    """Prefixes that outlive a Simulation, at most `max_tokens` tokens of them. What is asked takes some steps.
+
+    Names in `damaged` cannot be read.
+    """
+
+    def __init__(self, max_tokens: int = 1 << 30) -> None:
+        self.max_tokens = max_tokens
+        self.files: dict[tuple[str, tuple[int, ...]], list[Cell]] = {}  # the least recently used first
+        self.known: dict[tuple[str, tuple[int, ...]], Stored] = {}
+        self.damaged: set[tuple[str, tuple[int, ...]]] = set()
+        self.num_read = 0
+        self._under_way: list[tuple[int, Fetch | Store, list[Cell]]] = []
+
+    def open(self) -> None:
+        """A new process looks at what is there."""
+        self._under_way.clear()
+        self.known = {name: Stored(list(name[1]), name[0]) for name in self.files}
+
+    def fetch(self, op: Fetch) -> None:
+        self._under_way.append((DISK_STEPS, op, []))
+
+    def store(self, op: Store, state: list[Cell]) -> None:
+        assert not any(isinstance(other, Store) for _, other, _ in self._under_way), "two writes at once"
+        self._under_way.append((DISK_STEPS, op, state))
+
+    def tick(self) -> list[tuple[DiskNews, list[Cell] | None]]:
+        """Let a step go by; returns what ended."""
+        waiting = [(left - 1, op, state) for left, op, state in self._under_way]
+        self._under_way = [entry for entry in waiting if entry[0] > 0]
+        news: list[tuple[DiskNews, list[Cell] | None]] = []
+        for left, op, state in waiting:
+            if left > 0:
+                continue
+            if isinstance(op, Fetch):
+                read = self._read(op.stored)
+                news.append((Fetched(op.stored, op.key, read is not None), read))
+            else:
+                news += [(one, None) for one in self._write(op, state)]
+        return news
+
+    def _read(self, stored: Stored) -> list[Cell] | None:
+        name = name_of(stored)
+        if name in self.damaged:
+            self.files.pop(name, None)
+        if (found := self.files.pop(name, None)) is not None:
+            self.files[name] = found
+            self.num_read += 1
+        return found and [Cell(cell.position, cell.token, cell.digest, 0) for cell in found]
+
+    def _write(self, op: Store, state: list[Cell]) -> list[DiskNews]:
+        if len(state) > self.max_tokens:
+            return [Written(op.stored, False)]
+        news: list[DiskNews] = []
+        while sum(map(len, self.files.values())) + len(state) > self.max_tokens:
+            name = next(iter(self.files))
+            del self.files[name]
+            if name in self.known:
+                news.append(Lost(self.known.pop(name)))
+        self.files[name_of(op.stored)] = state
+        self.known[name_of(op.stored)] = op.stored
+        for stored in op.replaces:
+            self.files.pop(name_of(stored), None)
+            self.known.pop(name_of(stored), None)
+        return [*news, Written(op.stored, True)]
+
+
+def name_of(stored: Stored) -> tuple[str, tuple[int, ...]]:
+    """What a prefix is called on disk."""
+    return stored.scope, tuple(stored.tokens)
+
+
 @dataclass(slots=True)
 class Story:
     """What became of one sequence."""
@@ -262,6 +373,7 @@ class Simulation:
         layout: Layout = "unified",
         can_trim: bool = True,
         host_tokens: int = 0,
+        disk: FakeDisk | None = None,
         num_ctx: int = 1 << 20,
         num_batch: int = 64,
         target_us: int = 150_000,
@@ -271,7 +383,9 @@ class Simulation:
         draft: Callable[[Sequence, FakeRunner], list[int]] = lambda _sequence, _runner: [],
         cost_us: Callable[[Batch], int] = lambda _: 1000,
     ) -> None:
-        self.cache = KVCache(num_slots, num_cells, layout, can_trim=can_trim, host_tokens=host_tokens)
+        self.cache = KVCache(
+            num_slots, num_cells, layout, can_trim=can_trim, host_tokens=host_tokens, use_disk=disk is not None
+        )
         self.scheduler = Scheduler(self.cache, StepCost(num_batch, target_us), num_ctx=num_ctx, num_batch=num_batch)
         self.runner = FakeRunner(
             num_slots,
@@ -283,6 +397,11 @@ class Simulation:
             num_hidden=num_hidden,
             force_one_in=force_one_in,
         )
+        if disk is not None:
+            disk.open()
+            for stored in disk.known.values():
+                self.cache.saved.found(stored)
+        self.runner.disk = disk
         self.draft = draft
         self._in_step: set[int] = set()
         self.runner.after_ops = self._check_account
@@ -312,6 +431,7 @@ class Simulation:
 
     def step(self) -> Batch:
         """Schedule, run, update, check. Returns what was run (nothing when llama.cpp found no space)."""
+        self._hear()
         decoding = [story.sequence for story in self.stories.values() if _is_decoding(story.sequence)]
         for sequence in decoding:
             sequence.drafts = self.draft(sequence, self.runner)
@@ -340,8 +460,25 @@ class Simulation:
         """Step until nothing is left to do; returns the number of steps."""
         for number in range(max_steps):
             if not self.step() and not self.busy:
+                self._hear()
                 return number
         raise AssertionError(f"no end after {max_steps} steps: {[s.sequence for s in self.unfinished]}")
+
+    def settle(self) -> None:
+        """Nothing runs: write prefixes to disk until there are none left to write."""
+        assert not self.busy
+        while self.scheduler.store_next() or self.scheduler.is_storing:
+            self.runner.run(self.scheduler.schedule())
+            self._hear()
+            self.check()
+
+    def _hear(self) -> None:
+        if self.runner.disk is None:
+            return
+        for news, state in self.runner.disk.tick():
+            if state is not None and isinstance(news, Fetched):
+                self.runner.keep(news.key, state)
+            self.scheduler.hear(news)
 
     @property
     def busy(self) -> bool:
@@ -370,7 +507,8 @@ class Simulation:
     def _check_batch(self, batch: Batch, decoding: list[Sequence]) -> None:
         """Nobody is forgotten: who was decoding decodes on or was sent back, and no step is idle while work is left."""
         chunks = {chunk.sequence_id: chunk for chunk in batch.chunks}
-        assert bool(chunks) == self.busy
+        arriving = [key for key in self.scheduler._arriving.values() if self.cache.saved.host.is_arriving(key)]
+        assert bool(chunks) == self.busy or (not self.scheduler.num_running and arriving)
         in_turn = {self.stories[number].sequence.group for number in chunks}
         assert len(in_turn) <= 1
         full = sum(len(chunk.tokens) for chunk in batch.chunks) + MAX_FORCED >= self.runner.num_batch
@@ -416,8 +554,9 @@ class Simulation:
             num_planned += cache._cells.length(slot.index) - len(cells)
         assert cache._cells.num_used == runner.num_used + num_planned
         kept = {key: [cell.token for cell in cells] for key, cells in runner.saved.items()}
-        assert kept == {key: snapshot.tokens for key, snapshot in cache._snapshots._kept.items()}
-        assert sum(map(len, kept.values())) <= cache._snapshots.max_tokens
+        host = cache.saved.host
+        assert kept == {key: snapshot.tokens for key, snapshot in host._kept.items() if not snapshot.arriving}
+        assert sum(map(len, kept.values())) <= host.max_tokens
 
 
 def _is_decoding(sequence: Sequence) -> bool:

@@ -1,7 +1,7 @@
 """KVCache: which slot holds which prefix, and how many cells are left. Pure accounting; touches no memory of llama.cpp.
 
 A *slot* is a llama.cpp sequence id. It is empty, busy (a running sequence) or idle (a prefix kept for later). Idle
-prefixes may also lie in host memory as *snapshots*. Two layouts:
+prefixes may also lie in host memory and on disk. Two layouts:
 
 * "streams": every slot has `num_cells // num_slots` cells of its own; sharing a prefix copies it.
 * "unified": one pool of `num_cells`; sharing a prefix shares its cells, and attention walks all used cells, so idle
@@ -19,7 +19,8 @@ from typing import Literal
 from localllm.engine.batch import Copy, Op, Restore, Save, Trim
 from localllm.engine.cells import CellLedger
 from localllm.engine.prefix_tree import PrefixTree
-from localllm.engine.snapshots import Snapshot, Snapshots
+from localllm.engine.saved_prefixes import Arriving, SavedPrefixes
+from localllm.engine.snapshots import Snapshot
 
 Layout = Literal["streams", "unified"]
 
@@ -40,6 +41,7 @@ class Slot:
     busy: bool = False
     last_used: int = 0
     scope: str = ""
+    settled: bool = False  # the disk needs none of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class KVCache:
     Methods that take `ops` append what has to be carried out, in order, for the account to be true.
 
     `can_trim` is False for recurrent and hybrid models, whose state cannot be cut: there a prefix is reused only whole.
-    `host_tokens` bounds the tokens kept as snapshots (0: none).
+    `host_tokens` and `use_disk`: see SavedPrefixes.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class KVCache:
         *,
         can_trim: bool = True,
         host_tokens: int = 0,
+        use_disk: bool = False,
     ) -> None:
         self.layout: Layout = layout
         self.num_slots = num_slots
@@ -84,20 +87,26 @@ class KVCache:
         self._slots = [Slot(i, []) for i in range(num_slots)]
         self._cells = CellLedger(num_slots)
         self._tree: PrefixTree[Slot] = PrefixTree()
-        self._snapshots = Snapshots(host_tokens, can_trim=can_trim)
+        self.saved = SavedPrefixes(host_tokens, whole=not can_trim, use_disk=use_disk, max_length=self.max_length)
         self._tick = 0
 
     # --- a sequence comes, grows and goes -------------------------------------------------------------------------
 
-    def place(self, tokens: list[int], ops: list[Op], scope: str = "") -> Placement | Coming | None:
+    def place(
+        self, tokens: list[int], ops: list[Op], scope: str = "", *, fetch: bool = True
+    ) -> Placement | Coming | Arriving | None:
         """Find a slot and cells for a sequence, reusing the longest prefix anyone has. None: no slot or no cells.
 
         In the unified pool every busy slot keeps some room to grow: who is let in should not be sent out at once.
+        Without `fetch` nothing is read from disk: nobody should wait for it twice.
         """
         self._tick += 1
         source, num_cached, coming = self._longest_prefix(tokens, scope)
         if coming is not None and coming.num_tokens - num_cached >= MIN_MOVE:
             return coming
+        arriving = self.saved.fetch(tokens[:-1], num_cached, scope, self._tick, ops) if fetch else None
+        if arriving is not None:
+            return arriving
         target = self._choose_slot(source, num_cached)
         if target is None:
             return None
@@ -105,16 +114,19 @@ class KVCache:
             source, num_cached = None, 0
         num_new = len(tokens) - (num_cached if isinstance(source, Slot) else 0)
         num_new += GROWTH * sum(slot.busy for slot in self._slots)
+        if isinstance(source, Snapshot):
+            # All of it is restored before the rest is cut off.
+            num_new = max(num_new, len(source.tokens))
         self._clear(target, num_cached if target is source else 0, ops)
         if not self._make_room(num_new, {source, target}, ops):
             if not isinstance(source, Slot) or source.busy or target is source:
-                self._snapshots.move_drops(ops)
+                self.saved.host.move_drops(ops)
                 return None
             # Keeping the source whole takes too many cells: let it become the target.
             target = source
             self._clear(target, num_cached, ops)
             if not self._make_room(num_new, {source}, ops):
-                self._snapshots.move_drops(ops)
+                self.saved.host.move_drops(ops)
                 return None
         if target is not source:
             self._fill(target, source, num_cached, ops)
@@ -128,7 +140,7 @@ class KVCache:
         self._cells.append(target.index, len(tokens) - num_cached)
         self._tree.insert(tokens, target, scope)
         # Only now: the state that was restored may be among those that had to go.
-        self._snapshots.move_drops(ops)
+        self.saved.host.move_drops(ops)
         return Placement(target.index, num_cached)
 
     def reserve(self, slot: int, num_tokens: int, ops: list[Op]) -> bool:
@@ -139,7 +151,7 @@ class KVCache:
         if num_tokens > self.max_length:
             return False
         fits = self._make_room(missing, set(), ops)
-        self._snapshots.move_drops(ops)
+        self.saved.host.move_drops(ops)
         if fits:
             self._cells.append(slot, missing)
         return fits
@@ -161,13 +173,14 @@ class KVCache:
         held.tokens = tokens
         held.num_computed = len(tokens)
         held.last_used = self._tick
+        held.settled = False
         if self._cells.length(slot) > len(tokens):
             # Cells that were planned and never filled: only the account knows of them.
             self._cells.trim(slot, len(tokens))
         self._tree.insert(tokens, held, held.scope)
-        if self.layout == "unified" and self._snapshots.max_tokens:
+        if self.layout == "unified" and self.saved.host.max_tokens:
             self._evict(held, ops)
-        self._snapshots.move_drops(ops)
+        self.saved.host.move_drops(ops)
 
     def relocate(self, slot: int, target: int, ops: list[Op]) -> None:
         """Move a busy slot's content to a slot that is not busy."""
@@ -186,15 +199,22 @@ class KVCache:
         held.tokens, held.num_computed, held.busy = [], 0, False
         self._tree.insert(other.tokens, other, other.scope)
         self._tree.remove(held)
-        self._snapshots.move_drops(ops)
+        self.saved.host.move_drops(ops)
 
     def clear_idle(self, ops: list[Op]) -> bool:
         """Empty all idle slots. False: there was nothing in them."""
         idle = [slot for slot in self._slots if not slot.busy and slot.tokens]
         for slot in idle:
             self._evict(slot, ops)
-        self._snapshots.move_drops(ops)
+        self.saved.host.move_drops(ops)
         return bool(idle)
+
+    def store_next(self, ops: list[Op]) -> bool:
+        """Begin to write a prefix to disk. For moments when nothing runs: the state of a slot has to be read.
+
+        False: there is none to write, or one is under way.
+        """
+        return self.saved.store_next([slot for slot in self._slots if not slot.busy and slot.tokens], ops)
 
     # --- what is there --------------------------------------------------------------------------------------------
 
@@ -225,7 +245,7 @@ class KVCache:
                     best, num_cached = holder, usable
                 if coming is None and holder.busy and self.can_trim:
                     coming = Coming(holder.index, depth)
-        snapshot, num_saved = self._snapshots.longest(tokens[:limit], scope)
+        snapshot, num_saved = self.saved.host.longest(tokens[:limit], scope)
         if num_saved - num_cached >= MIN_MOVE:
             return snapshot, num_saved, coming
         return best, num_cached, coming
@@ -287,7 +307,7 @@ class KVCache:
         """Keep what a slot holds in host memory, unless it is short or held elsewhere too."""
         if slot.num_computed < MIN_MOVE or any(self._serves_for(other, slot) for other in self._tree.others(slot)):
             return
-        key = self._snapshots.keep(slot.tokens[: slot.num_computed], slot.last_used, slot.scope)
+        key = self.saved.host.keep(slot.tokens[: slot.num_computed], slot.last_used, slot.scope, settled=slot.settled)
         if key is not None:
             ops.append(Save(slot.index, key))
 
@@ -308,4 +328,4 @@ class KVCache:
             assert self._cells.length(slot.index) <= self.max_length
             assert (slot in self._tree) == bool(slot.tokens), slot
             assert slot.busy or self._cells.length(slot.index) == len(slot.tokens)
-        self._snapshots.check_integrity()
+        self.saved.check_integrity()

@@ -223,9 +223,12 @@ class LlamaRunner:
             case Fetch():
                 assert self.disk is not None
                 self.disk.fetch(op)
-            case Store(_, slot, key):
+            case Store(slot=int(slot)):
                 assert self.disk is not None
-                self.disk.store(op, self._saved[key] if slot is None else self._read_state(slot))
+                self.disk.store(op, self._read_state(slot))
+            case Store(key=int(key)):
+                assert self.disk is not None
+                self.disk.store(op, self._saved[key])
 
     def _trim(self, slot: int, num_tokens: int) -> None:
         if not C.llama_memory_seq_rm(self._memory, slot, num_tokens, -1):

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from localllm.api import FinishReason
 from localllm.engine.batch import MAX_SCORED, Batch, Chunk, DiskNews, Op, Sampled
-from localllm.engine.kv_cache import MIN_MOVE, Arriving, Coming, KVCache
+from localllm.engine.kv_cache import MIN_MOVE, Coming, KVCache
+from localllm.engine.saved_prefixes import Arriving
 from localllm.engine.sequence import Sequence, SequenceStatus
 from localllm.engine.step_cost import StepCost
 from localllm.engine.turns import Turns
@@ -116,16 +117,16 @@ class Scheduler:
 
     def hear(self, news: DiskNews) -> None:
         """Take note of what became of a prefix on disk."""
-        self._cache.hear(news)
+        self._cache.saved.hear(news)
 
     def store_next(self) -> bool:
-        """Let the next batch begin to write a prefix to disk. For when nothing runs. False: there is nothing to write."""
+        """Let the next batch begin to write a prefix to disk. For when nothing runs. False: there is none."""
         return self._cache.store_next(self._ops)
 
     @property
     def is_storing(self) -> bool:
         """Is a prefix being written?"""
-        return self._cache.is_writing
+        return self._cache.saved.is_writing
 
     def schedule(self) -> Batch:
         """Decide the next step. An empty batch means: nothing to do until something is added or heard."""
@@ -252,7 +253,7 @@ class Scheduler:
             if not self._may_enter(sequence):
                 break
             key = self._arriving.get(sequence.id)
-            if _prefix_is_coming(sequence) or (key is not None and self._cache.is_arriving(key)):
+            if _prefix_is_coming(sequence) or (key is not None and self._cache.saved.host.is_arriving(key)):
                 continue
             placement = self._cache.place(sequence.tokens, self._ops, sequence.scope, fetch=key is None)
             if placement is None:

@@ -4,6 +4,7 @@ import pytest
 
 from localllm.engine.batch import Batch, Op, Sampled
 from localllm.engine.kv_cache import Coming, KVCache, Layout, Placement
+from localllm.engine.saved_prefixes import Arriving
 from localllm.engine.scheduler import Scheduler
 from localllm.engine.sequence import Sequence, SequenceStatus
 from localllm.engine.step_cost import StepCost
@@ -149,9 +150,9 @@ def test_who_waits_for_a_prefix_is_not_searched_for_in_every_step(monkeypatch: p
     searched: list[list[int]] = []
     place = simulation.cache.place
 
-    def counted(tokens: list[int], ops: list[Op], scope: str = "") -> Placement | Coming | None:
+    def counted(tokens: list[int], ops: list[Op], scope: str = "", **how: bool) -> Placement | Coming | Arriving | None:
         searched.append(tokens)
-        return place(tokens, ops, scope)
+        return place(tokens, ops, scope, **how)
 
     monkeypatch.setattr(simulation.cache, "place", counted)
     for _ in range(10):

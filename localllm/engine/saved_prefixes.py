@@ -1,0 +1,116 @@
+"""SavedPrefixes: prefixes outside the cells, in host memory and on disk, and how they go from one to the other.
+
+Pure accounting. States are written to disk when nothing runs or when host memory needs their room; they are read into
+host memory, and whoever wants one waits for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from localllm.engine.batch import DiskNews, Fetch, Fetched, Lost, Op, Store, Stored, Written
+from localllm.engine.disk_index import DiskIndex
+from localllm.engine.snapshots import Snapshot, Snapshots
+
+
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """A longer prefix is on its way from disk, as the saved state `key`: waiting for it is cheaper."""
+
+    key: int
+
+
+class Held(Protocol):
+    """A slot with an idle prefix."""
+
+    index: int
+    tokens: list[int]
+    last_used: int
+    scope: str
+    settled: bool
+
+
+class SavedPrefixes:
+    """At most `host_tokens` tokens in host memory (0: none), and with `use_disk` others on disk.
+
+    `whole`: a state serves only as a whole, none of its own prefixes.
+    """
+
+    def __init__(self, host_tokens: int, *, whole: bool, use_disk: bool, max_length: int) -> None:
+        self.host = Snapshots(host_tokens, whole=whole, rescue=self._rescue)
+        self.disk = DiskIndex(whole=whole)
+        self._use_disk = use_disk
+        self._max_length = max_length
+
+    def found(self, stored: Stored) -> None:
+        """Note a prefix that lies on disk from before; one that fits no slot is of no use."""
+        if len(stored.tokens) <= self._max_length:
+            self.disk.add(stored)
+
+    def hear(self, news: DiskNews) -> None:
+        """Take note of what became of a Fetch or a Store, or of a file."""
+        match news:
+            case Fetched(stored, key, ok):
+                del self.disk.fetching[stored]
+                self.host.arrived(key, ok)
+                if not ok:
+                    self.disk.remove(stored)
+            case Written(stored, ok):
+                self.disk.end(stored, ok)
+            case Lost(stored):
+                self.disk.remove(stored)
+
+    @property
+    def is_writing(self) -> bool:
+        """Has a Store been begun whose end was not heard of?"""
+        return self.disk.writing is not None
+
+    def fetch(self, tokens: list[int], num_cached: int, scope: str, now: int, ops: list[Op]) -> Arriving | None:
+        """Begin to read what the disk has of `tokens`, where that is more than `num_cached` by enough."""
+        stored = self.disk.better(tokens, num_cached, scope)
+        if stored is None:
+            return None
+        key = self.disk.fetching.get(stored)
+        if key is None:
+            key = self.host.expect(stored.tokens, now, scope)
+            self.host.move_drops(ops)
+            if key is None:
+                return None
+            self.disk.fetching[stored] = key
+            ops.append(Fetch(stored, key))
+        return Arriving(key)
+
+    def store_next(self, idle: Iterable[Held], ops: list[Op]) -> bool:
+        """Begin to write the prefix that was used last and is not on disk, of host memory and the `idle` slots.
+
+        False: there is none, or one is under way.
+        """
+        if not self._use_disk or self.is_writing:
+            return False
+        slots = [(slot.last_used, slot.index, slot) for slot in idle if not slot.settled]
+        saved = [(snapshot.last_used, -1, snapshot) for snapshot in self.host.unsettled()]
+        for _, index, held in sorted([*slots, *saved], key=lambda found: found[0], reverse=True):
+            held.settled = True
+            if self.disk.lacks(held.tokens, held.scope):
+                stored = self.disk.begin(held.tokens, held.scope)
+                if isinstance(held, Snapshot):
+                    ops.append(Store(stored, None, held.key, self.disk.replacing))
+                else:
+                    ops.append(Store(stored, index, None, self.disk.replacing))
+                return True
+        return False
+
+    def check_integrity(self) -> None:
+        """Assert what must hold between any two steps."""
+        self.host.check_integrity()
+        assert all(self.host.is_arriving(key) for key in self.disk.fetching.values())
+
+    def _rescue(self, snapshot: Snapshot) -> Op | None:
+        """Write to disk what host memory has no more room for."""
+        if not self._use_disk or snapshot.settled or self.is_writing:
+            return None
+        if not self.disk.lacks(snapshot.tokens, snapshot.scope):
+            return None
+        return Store(self.disk.begin(snapshot.tokens, snapshot.scope), None, snapshot.key, self.disk.replacing)
