@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from localllm.api import EmbedRequest, Embeddings
+from localllm.api import Embeddings, EmbedRequest
 from localllm.engine import frames
 from localllm.engine.frames import LoadSpec, Pooling
 from localllm.engine.pooled_work import PooledJob, Vector

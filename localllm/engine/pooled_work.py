@@ -150,7 +150,7 @@ class PooledWork:
 
     def _run(self, context: Context, pooling: Pooling, budget: int) -> int:
         """Compute whole texts of all jobs of this pooling in turn, or begin a long one; the number of tokens."""
-        taken = self._take(context, pooling, budget)
+        taken = self._take(pooling, budget)
         job, index = taken[0]
         if len(job.inputs[index]) > budget and context.takes_parts:
             self._long = _Long(job, index)
@@ -162,7 +162,7 @@ class PooledWork:
             self._book(job, index, vector)
         return sum(len(part.tokens) for part in parts)
 
-    def _take(self, context: Context, pooling: Pooling, budget: int) -> list[tuple[PooledJob, int]]:
+    def _take(self, pooling: Pooling, budget: int) -> list[tuple[PooledJob, int]]:
         """The texts of the next batch; the first one also where it is longer than the budget."""
         taken: list[tuple[PooledJob, int]] = []
         num_tokens = 0
