@@ -79,6 +79,7 @@ async def tune(
         try:
             async with asyncio.timeout(seconds):
                 figures = await bench.measure(Choices())
+            bench.has_twins = loop.time() - began < seconds / 10
             bench.sizes = bench.sizes.for_seconds(max(0.5, seconds / _MEASUREMENTS), figures, spec.num_ctx)
             outcome = await search(
                 candidates(_base(spec, options)),
@@ -166,6 +167,7 @@ class Bench:
 
     def __init__(self, plan: Callable[[Choices], LoadSpec], capacity: int) -> None:
         self.sizes = Sizes()
+        self.has_twins = True
         self._plan = plan
         self._capacity = capacity
         self._specs: dict[Choices, LoadSpec] = {}
@@ -180,7 +182,7 @@ class Bench:
 
     async def measure(self, choices: Choices, *, twin: bool = False) -> Figures:
         """See Measurer.measure."""
-        engine = await self._engine(choices, twin=twin and self._capacity > 1)
+        engine = await self._engine(choices, twin=twin and self.has_twins and self._capacity > 1)
         return await self._alone(engine) | await self._beside_streams(engine)
 
     async def loss(self, choices: Choices) -> str:

@@ -20,6 +20,7 @@ from localllm.errors import LocalLLMError
 
 MIN_GAIN = 0.03  # less than this is not worth leaving the defaults for
 MIN_ROUNDS, MAX_ROUNDS = 3, 6
+MAX_EQUAL = 3
 SIGMAS = 4  # a search asks some 40 times whether a gain is real: with 3, one in ten took noise for a gain
 CLEAR_LOSS = 0.15  # one round this bad settles it
 
@@ -28,6 +29,17 @@ RULE = (
     f"the noise: {SIGMAS} times the standard error, from how much rounds of one comparison differ and two engines with "
     "equal settings. Several choices together must pass the same against the defaults once more."
 )
+
+_WORDS = {
+    "num_threads": "threads",
+    "num_threads_batch": "batch threads",
+    "num_batch": "batch",
+    "num_ubatch": "ubatch",
+    "flash_attn": "flash",
+    "kv_type_k": "kv",
+    "kv_type_v": "kv for values",
+    "kv_layout": "layout",
+}
 
 Verdict = Literal["kept", "no gain", "worse", "skipped", "failed", "lossy"]
 Figures = Mapping[str, float]
@@ -72,7 +84,10 @@ class Choices(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.structs.replace(base, **self.chosen())
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {_word(value)}" for name, value in self.chosen().items()) or "the defaults"
+        chosen = self.chosen()
+        if self.kv_type_k == self.kv_type_v:
+            chosen.pop("kv_type_v", None)
+        return ", ".join(f"{_WORDS[name]} {_word(value)}" for name, value in chosen.items()) or "the defaults"
 
 
 class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -320,10 +335,10 @@ class _Search:
 
     async def _calibrate(self) -> None:
         """Measure the defaults against themselves, in two engines: what differs there is noise."""
-        gains = []
-        for number in range(2):
-            first = await self._measure(self._best, twin=number == 0)
-            second = await self._measure(self._best, twin=number == 1)
+        gains: list[float] = []
+        while not gains or (len(gains) < MAX_EQUAL and 2 * self._side_s < self._clock.left / 20):
+            first = await self._measure(self._best, twin=len(gains) % 2 == 0)
+            second = await self._measure(self._best, twin=len(gains) % 2 == 1)
             gains.append(gain_of(first, second))
         self._spread.add(gains, expected=0.0)
         self._tell(f"rounds of equal settings differ by {self._spread.sigma():.1%} here")

@@ -11,6 +11,7 @@ import pytest
 from localllm.errors import EngineLoadError
 from localllm.tuning import (
     FIGURES,
+    MAX_EQUAL,
     MAX_ROUNDS,
     MIN_ROUNDS,
     Base,
@@ -118,8 +119,8 @@ def test_gains_add_up_and_losses_are_left_out() -> None:
     assert outcome.ratios["prefill"] == pytest.approx(1.32, abs=0.04)
     assert outcome.figures["decode_1"] == pytest.approx(100, rel=0.02)
     verdicts = {describe(trial).split(":")[0]: trial.verdict for trial in outcome.trials}
-    assert verdicts["flash_attn off"] == "worse"
-    assert verdicts["num_ubatch 256"] == "kept"
+    assert verdicts["flash off"] == "worse"
+    assert verdicts["ubatch 256"] == "kept"
     # A later candidate is measured against what was kept before it.
     assert all(trial.baseline.num_ubatch == 256 for trial in outcome.trials if trial.choices.kv_layout)
 
@@ -162,7 +163,7 @@ def test_two_gains_without_the_time_for_their_last_comparison_are_not_begun() ->
 
 def test_too_little_time_for_anything_is_said() -> None:
     with pytest.raises(TimeoutError):
-        Machine({}).run(candidates(BASE), seconds=2.5)
+        Machine({}).run(candidates(BASE), seconds=0.5)
 
 
 def test_lossy_choices_are_shown_and_taken_only_when_allowed() -> None:
@@ -191,7 +192,7 @@ def test_what_does_not_load_is_passed_over() -> None:
 def test_both_sides_are_measured_turn_about() -> None:
     machine = Machine({"flash_attn=False": 1.0})
     machine.run([Candidate(Choices(flash_attn=False))])
-    tried = machine.measured[4:]
+    tried = machine.measured[2 * MAX_EQUAL :]
     assert MIN_ROUNDS * 2 <= len(tried) <= MAX_ROUNDS * 2
     on, off = Choices(), Choices(flash_attn=False)
     assert tried[:6] == [off, on, on, off, off, on]
@@ -216,4 +217,7 @@ def test_candidates_of_many_machines(cores: int, logical: int) -> None:
 
 def test_choices_in_words() -> None:
     assert str(Choices()) == "the defaults"
-    assert str(Choices(num_threads=4, flash_attn=False)) == "num_threads 4, flash_attn off"
+    assert str(Choices(num_threads=4, flash_attn=False)) == "threads 4, flash off"
+    assert str(Choices(kv_type_k="q8_0", kv_type_v="q8_0")) == "kv q8_0"
+    assert str(Choices(kv_type_v="q8_0", num_ubatch=64)) == "ubatch 64, kv for values q8_0"
+    assert all(str(Choices(**{name: 1})) for name in Choices.__struct_fields__)  # type: ignore[arg-type]

@@ -33,7 +33,7 @@ def tune(
     model: OptionalModel = None,
     *,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=1, max=86_400, metavar="S", help="The time it may take, loading included.")
+        float, typer.Option("--seconds", min=0.1, max=86_400, metavar="S", help="The time it may take, loading included.")
     ] = DEFAULT_S,
     allow_lossy: Annotated[
         bool,
@@ -161,7 +161,8 @@ def show_tuning(output: Output, tuning: Tuning) -> None:
     columns = [Column("CHOICE", keep=9), Column("VERDICT", keep=8), Column("GAIN", True, 7), Column("NOISE", True, 6)]
     columns += [Column(figure.name.upper(), True, 3) for figure in FIGURES if figure.name in outcome.figures]
     output.table(
-        columns, [_row(trial, [f.name for f in FIGURES if f.name in outcome.figures]) for trial in outcome.trials]
+        columns,
+        [_row(output, trial, [f.name for f in FIGURES if f.name in outcome.figures]) for trial in outcome.trials],
     )
     output.line()
     facts = [("model", tuning.name), ("chosen", str(outcome.choices))]
@@ -194,11 +195,15 @@ def _notes(trials: tuple[Trial, ...]) -> list[str]:
     return found
 
 
-def _row(trial: Trial, figures: list[str]) -> tuple[str, ...]:
+def _row(output: Output, trial: Trial, figures: list[str]) -> tuple[str, ...]:
+    from localllm.cli import text
+
     gain = f"{trial.gain:+.1%}" if trial.rounds else ""
     noise = f"{trial.noise:.1%}" if trial.rounds else ""
     ratios = (f"{trial.ratios[name]:.2f} x" if name in trial.ratios else "" for name in figures)
-    return (_changed(trial), trial.verdict, gain, noise, *ratios)
+    # On a narrow terminal the verdict stays, and the choice is cut.
+    choice = text.cut(_changed(trial), max(16, output.columns() - 18)) if output.out_is_tty else _changed(trial)
+    return (choice, trial.verdict, gain, noise, *ratios)
 
 
 def _changed(trial: Trial) -> str:
