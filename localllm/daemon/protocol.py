@@ -34,24 +34,27 @@ class Refusal(h11.RemoteProtocolError):
 
 
 class _Parser(h11.Connection):
-    """h11 with limits it does not have. `status` is what the last error is answered with."""
+    """h11 with limits it does not have. `status` and `reason` are what the last error is answered with."""
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(h11.SERVER, limits.header_bytes)
         self._limits = limits
         self.status = 400
+        self.reason = ""
+        self.has_target = False
         self.is_pipelined = False
 
     def next_event(self) -> Any:
-        """The next event; raises RemoteProtocolError, with `status` set."""
+        """The next event; raises RemoteProtocolError, with `status` and `reason` set."""
         try:
             event = super().next_event()
             if isinstance(event, h11.Request):
                 self._check(event)
         except h11.RemoteProtocolError as exc:
             self.status = exc.error_status_hint if exc.error_status_hint in (414, 431) else 400
-            if self.status == 431 and b"\n" not in self.trailing_data[0]:
+            if self.status == 431 and not self.has_target:
                 self.status = 414
+            self.reason = str(exc)
             raise
         if event is h11.PAUSED:
             self.is_pipelined = True
@@ -187,11 +190,11 @@ class HttpProtocol(H11Protocol):
         if self.conn.their_state is h11.SEND_BODY:
             self._linger()
         elif self.conn.their_state is h11.IDLE:
-            self._tail, self._has_head_bytes = b"", False
+            self._tail, self._has_head_bytes, self.conn.has_target = b"", False, False
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no sound request. Called by uvicorn for whatever the parser refuses."""
-        self._refuse(self.conn.status, msg)
+        self._refuse(self.conn.status, self.conn.reason or msg)
 
     # --- deadlines ------------------------------------------------------------------------------------------------
 
@@ -236,6 +239,9 @@ class HttpProtocol(H11Protocol):
         """Answer in the app's place and close; a request under way is told that its client is gone."""
         if self.transport.is_closing() or self._is_deaf:
             return
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+            self.transport.abort()
+            return
         error = {"message": message, "type": "invalid_request_error", "param": None, "code": "bad_http"}
         body = msgspec.json.encode({"error": error})
         head = [b"HTTP/1.1 %d %b" % (status, STATUS_PHRASES[status]), b"content-type: application/json"]
@@ -257,10 +263,12 @@ class HttpProtocol(H11Protocol):
 
     def _has_bare_lf(self, data: bytes) -> bool:
         """Whether a line of the head ends in LF alone, which other servers read differently."""
+        self.conn.has_target = self.conn.has_target or b"\n" in data
+        seen = len(self._tail)
         joined = self._tail + data
         end = joined.find(_HEAD_END)
         self._tail = joined[-3:]
-        return _BARE_LF.search(joined, 0, end + 4 if end >= 0 else len(joined)) is not None
+        return _BARE_LF.search(joined, seen, end + 4 if end >= 0 else len(joined)) is not None
 
     def _refresh_date(self) -> None:
         now = int(time.time())

@@ -29,6 +29,7 @@ from localllm.errors import ConfigError
 logger = logging.getLogger(__name__)
 _BACKLOG = 512
 _SPARE_FILES = 64
+_LAST_BYTES_S = 0.5
 
 
 class Server:
@@ -126,10 +127,20 @@ class Server:
             for task in list(self._state.tasks):
                 task.cancel()
             await asyncio.wait(set(self._state.tasks), timeout=0.5)
-        await asyncio.sleep(0)
+        await self._close_connections()
+        return ended
+
+    async def _close_connections(self) -> None:
+        """Close what is left; a client that does not take its last bytes soon is dropped."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _LAST_BYTES_S
         for connection in list(self._state.connections):
             connection.transport.close()
-        return ended
+        while self._state.connections and loop.time() < until:
+            await asyncio.sleep(0.01)
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
 
     async def _wait_for_tasks(self, limit_s: float) -> bool:
         """Whether all requests ended by themselves in time."""
