@@ -14,6 +14,7 @@ from typing import Any
 from zlib import crc32
 
 from localllm.api import FinishReason, SamplingParams, TokenLogprob
+from localllm.engine.adapter_set import NO_ADAPTERS, AdapterSet
 from localllm.engine.batch import (
     Batch,
     Chunk,
@@ -96,6 +97,7 @@ class FakeRunner:
         self.num_moved = 0
         self.num_steps = 0
         self.closed = False
+        self.adapters: dict[int, AdapterSet] = {}
         self.after_ops: Callable[[], None] = lambda: None
         self._keys: set[int] = set()
         self._scores: dict[int, dict[int, int]] = {}
@@ -120,6 +122,10 @@ class FakeRunner:
         scores = self._scores.pop(sequence_id, {})
         return tuple(TokenLogprob(scores[at], b"", -float(scores[at])) for at in sorted(scores))
 
+    def adapt(self, sequence_id: int, adapters: AdapterSet) -> None:
+        """Take note of a sequence's adapters."""
+        self.adapters[sequence_id] = adapters
+
     def accept(self, sequence_id: int, tokens: tuple[int, ...]) -> None:
         """Take note of tokens that were not sampled."""
         self.opened[sequence_id].extend(tokens)
@@ -127,6 +133,7 @@ class FakeRunner:
     def release(self, sequence_id: int) -> None:
         """Forget a sequence's sampler; unknown ids are ignored."""
         self.opened.pop(sequence_id, None)
+        self.adapters.pop(sequence_id, None)
 
     def run(self, batch: Batch) -> list[Sampled]:
         """Carry out the operations and compute the chunks."""
@@ -241,6 +248,7 @@ class FakeRunner:
         assert slots == sorted(set(slots)), f"slots {slots}"
         assert len({chunk.sequence_id for chunk in chunks}) == len(chunks)
         assert sum(len(chunk.tokens) for chunk in chunks) <= self.num_batch
+        assert len({self.adapters.get(chunk.sequence_id, NO_ADAPTERS).key for chunk in chunks}) <= 1
         for chunk in chunks:
             assert chunk.tokens, "a chunk of no tokens"
             assert chunk.start == len(self.slots[chunk.slot]), f"{chunk} on {len(self.slots[chunk.slot])} tokens"

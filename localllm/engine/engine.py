@@ -270,8 +270,8 @@ class Engine:
                 priority=job.priority,
                 client=job.client,
                 # Nobody else may find what it computes in steps of its own.
-                scope=f"request {self._num_sequences}" if fresh else "",
-                group=f"request {self._num_sequences}" if job.deterministic else "",
+                scope=f"request {self._num_sequences}" if fresh else job.adapters.key,
+                group=f"request {self._num_sequences}" if job.deterministic else job.adapters.key,
                 alone=job.deterministic,
                 scored=job.prompt_logprobs is not None,
             )
@@ -283,6 +283,7 @@ class Engine:
                 continue
             self._owners[sequence.id] = request, answer
             self._runner.open(sequence.id, _sampling(job, index), job.tokens, job.prompt_logprobs)
+            self._runner.adapt(sequence.id, job.adapters)
             self._scheduler.add(sequence)
         if job.sampling.max_tokens == 0:
             self._finish(request)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from localllm.api import Notice, SamplingParams
+from localllm.engine.adapter_set import NO_ADAPTERS, AdapterSet
 from localllm.text.parsers import OutputParser
 
 
@@ -32,4 +33,5 @@ class Job:
     end_of_reasoning: tuple[int, ...] = ()
     prompt_logprobs: int | None = None
     deterministic: bool = False
+    adapters: AdapterSet = NO_ADAPTERS
     receipt: bool = False

@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from localllm.api import SamplingParams, TokenLogprob
 from localllm.binding import C, library_function
+from localllm.engine.adapter_set import AdapterSet
+from localllm.engine.adapters import Adapters, AppliedAdapters
 from localllm.engine.batch import MAX_SCORED, Batch, Chunk, Copy, Drop, Fetch, Op, Restore, Sampled, Save, Store, Trim
 from localllm.engine.disk_tier import DiskTier
 from localllm.engine.frames import LoadSpec
@@ -62,6 +64,7 @@ class LlamaModel:
         if spec.task == "generate" and not C.llama_model_has_decoder(self.handle):
             raise EngineLoadError("this model has no decoder: it cannot generate text", path=spec.paths[0])
         self.vocab = Vocab(self.handle)
+        self.adapters = Adapters(self.handle, spec.paths)
         # Length of a text's vector.
         self.num_embd: int = C.llama_model_n_embd_out(self.handle)
         self.num_ctx_train: int = C.llama_model_n_ctx_train(self.handle)
@@ -114,6 +117,8 @@ class LlamaRunner:
             hint = "ask for less context (--ctx) or fewer slots"
             raise EngineLoadError(f"no memory for a context of {spec.num_cells} tokens", hint=hint)
         self._memory = C.llama_get_memory(self._context)
+        self._lock = model.adapters.lock
+        self._adapters = AppliedAdapters(self._context, model.adapters)
         self._unified = params.kv_unified
         self._buffers = _BatchBuffers(spec.num_batch)
         self._samplers: dict[int, Sampler] = {}
@@ -133,6 +138,10 @@ class LlamaRunner:
         """See Runner.scores."""
         return self._scores.take(sequence_id)
 
+    def adapt(self, sequence_id: int, adapters: AdapterSet) -> None:
+        """See Runner.adapt."""
+        self._adapters.want(sequence_id, adapters)
+
     def accept(self, sequence_id: int, tokens: tuple[int, ...]) -> None:
         """See Runner.accept."""
         self._samplers[sequence_id].accept(tokens)
@@ -140,6 +149,7 @@ class LlamaRunner:
     def release(self, sequence_id: int) -> None:
         """Free the sequence's sampler chain."""
         self._scores.take(sequence_id)
+        self._adapters.forget(sequence_id)
         sampler = self._samplers.pop(sequence_id, None)
         if sampler is not None:
             sampler.close()
@@ -157,7 +167,9 @@ class LlamaRunner:
         num_outputs = sum(chunk.samples + chunk.num_drafts + len(chunk.scored) for chunk in batch.chunks)
         if num_outputs > self._max_outputs:
             raise EngineError(f"{num_outputs} outputs in a step, at most {self._max_outputs}")
-        code = C.llama_decode(self._context, self._buffers.batch)
+        with self._lock:
+            self._adapters.apply(chunk.sequence_id for chunk in batch.chunks)
+            code = C.llama_decode(self._context, self._buffers.batch)
         if code == 1:
             raise NoSpaceError
         if code != 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from localllm.api import SamplingParams, TokenLogprob
+from localllm.engine.adapter_set import AdapterSet
 from localllm.engine.batch import Batch, Sampled
 
 
@@ -23,6 +24,10 @@ class Runner(Protocol):
 
     def scores(self, sequence_id: int) -> tuple[TokenLogprob, ...]:
         """The log probabilities of a scored prompt's tokens, from the second on; once only, when it is computed."""
+        ...
+
+    def adapt(self, sequence_id: int, adapters: AdapterSet) -> None:
+        """Compute an open sequence with these adapters; a step holds sequences of one set only."""
         ...
 
     def accept(self, sequence_id: int, tokens: tuple[int, ...]) -> None:
