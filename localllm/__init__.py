@@ -20,16 +20,21 @@ if TYPE_CHECKING:
     from localllm.errors import *  # noqa: F403
     from localllm.library import Answer as Answer
     from localllm.library import achat as achat
+    from localllm.library import aembed as aembed
+    from localllm.library import arerank as arerank
     from localllm.library import astream_chat as astream_chat
     from localllm.library import chat as chat
+    from localllm.library import embed as embed
+    from localllm.library import rerank as rerank
     from localllm.library import stream_chat as stream_chat
     from localllm.name import ModelName as ModelName
     from localllm.service import Service as Service
 
 _HOMES = {
     "localllm.api": (
-        "Backend ChatRequest CompletionRequest Event Finished LoadOptions LoadedModel Message ModelInfo Notice Progress"
-        " ReasoningDelta SamplingParams TextDelta Timings TokenLogprob ToolCall ToolCallEvent ToolSpec Usage"
+        "Backend ChatRequest CompletionRequest EmbedRequest Embeddings Event Finished LoadOptions LoadedModel"
+        " Message ModelInfo Notice Progress Ranked Ranking ReasoningDelta RerankRequest SamplingParams TextDelta"
+        " Timings TokenLogprob ToolCall ToolCallEvent ToolSpec Usage"
     ),
     "localllm.config": "Settings",
     "localllm.errors": (
@@ -38,7 +43,7 @@ _HOMES = {
         " LocalLLMError ModelInUseError ModelNameError ModelNotFoundError OfflineError OutOfMemoryError QueueFullError"
         " StoreError TemplateError UsageError"
     ),
-    "localllm.library": "Answer achat astream_chat chat stream_chat",
+    "localllm.library": "Answer achat aembed arerank astream_chat chat embed rerank stream_chat",
     "localllm.name": "ModelName",
     "localllm.service": "Service",
 }

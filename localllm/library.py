@@ -12,18 +12,22 @@ import concurrent.futures
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from localllm.api import (
     ChatRequest,
+    Embeddings,
+    EmbedRequest,
     Event,
     Finished,
     FinishReason,
     Message,
     Notice,
+    Ranking,
     ReasoningDelta,
+    RerankRequest,
     SamplingParams,
     TextDelta,
     Timings,
@@ -34,6 +38,7 @@ from localllm.api import (
 from localllm.config import load_settings
 from localllm.service import Service
 
+T = TypeVar("T")
 Prompt = str | Sequence[Message]
 _Item = Event | BaseException | None
 
@@ -93,6 +98,48 @@ async def astream_chat(
             if isinstance(item, BaseException):
                 raise item
             yield item
+    finally:
+        future.cancel()
+
+
+def embed(model: str, texts: str | Sequence[str], **options: Any) -> Embeddings:
+    """Turn texts into vectors, one each, in order. `options` takes the fields of EmbedRequest. Raises LocalLLMError."""
+    return _wait(_embed(model, texts, options))
+
+
+async def aembed(model: str, texts: str | Sequence[str], **options: Any) -> Embeddings:
+    """`embed` for async code."""
+    return await asyncio.wrap_future(_embed(model, texts, options))
+
+
+def rerank(model: str, query: str, documents: Sequence[str], **options: Any) -> Ranking:
+    """Order documents by how well they answer `query`, best first. `options` takes the fields of RerankRequest."""
+    return _wait(_rerank(model, query, documents, options))
+
+
+async def arerank(model: str, query: str, documents: Sequence[str], **options: Any) -> Ranking:
+    """`rerank` for async code."""
+    return await asyncio.wrap_future(_rerank(model, query, documents, options))
+
+
+def _embed(model: str, texts: str | Sequence[str], options: dict[str, Any]) -> concurrent.futures.Future[Embeddings]:
+    inputs = (texts,) if isinstance(texts, str) else tuple(texts)
+    portal = _Portal.shared()
+    return asyncio.run_coroutine_threadsafe(portal.service.embed(EmbedRequest(model, inputs, **options)), portal.loop)
+
+
+def _rerank(
+    model: str, query: str, documents: Sequence[str], options: dict[str, Any]
+) -> concurrent.futures.Future[Ranking]:
+    request = RerankRequest(model, query, tuple(documents), **options)
+    portal = _Portal.shared()
+    return asyncio.run_coroutine_threadsafe(portal.service.rerank(request), portal.loop)
+
+
+def _wait(future: concurrent.futures.Future[T]) -> T:
+    """The future's result; whoever stops waiting stops the work."""
+    try:
+        return future.result()
     finally:
         future.cancel()
 

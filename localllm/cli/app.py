@@ -25,6 +25,7 @@ PROG = "localllm"
 MODULES: dict[str, tuple[str, ...]] = {
     "run": ("run",),
     "serve": ("serve",),
+    "embed": ("embed", "rerank"),
     "pull": ("pull",),
     "models": ("list", "ls", "show", "rm", "cp"),
     "adopt": ("adopt",),
