@@ -33,6 +33,7 @@ from localllm.engine.batch import (
     Trim,
     Written,
 )
+from localllm.engine.constraint import Grammar
 from localllm.engine.kv_cache import KVCache, Layout
 from localllm.engine.runner import NoSpaceError
 from localllm.engine.scheduler import MAX_FORCED, Output, Scheduler
@@ -116,6 +117,10 @@ class FakeRunner:
         self.opened[sequence_id] = list(prompt)
         if num_prompt_logprobs is not None:
             self._scores[sequence_id] = {}
+
+    def bind(self, sequence_id: int, grammar: Grammar) -> None:
+        """No grammar binds a hash."""
+        raise NotImplementedError
 
     def scores(self, sequence_id: int) -> tuple[TokenLogprob, ...]:
         """A log probability for each scored token, that is its token."""

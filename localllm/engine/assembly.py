@@ -15,9 +15,9 @@ import msgspec
 from localllm.api import ChatRequest, CompletionRequest, EmbedRequest, Rendered, RerankRequest
 from localllm.binding import C, set_log
 from localllm.engine.adapter_set import NO_ADAPTERS, AdapterSet
-from localllm.engine.embedding import TextEncoder, embed_job
 from localllm.engine.constraint import Grammar
 from localllm.engine.constraints import Constraints
+from localllm.engine.embedding import TextEncoder, embed_job
 from localllm.engine.engine import Engine, Events
 from localllm.engine.frames import Answer, EngineInfo, Failed, LoadSpec, pack_error
 from localllm.engine.job import Job

@@ -127,6 +127,11 @@ class Chunk:
     num_drafts: int = 0
     scored: tuple[int, ...] = ()
 
+    @property
+    def drafts(self) -> list[int]:
+        """The guesses at its end."""
+        return self.tokens[len(self.tokens) - self.num_drafts :]
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -146,7 +151,7 @@ class Sampled:
     The first `num_accepted` repeat the chunk's drafts and are computed already; the next one is the model's own choice.
     The last `num_forced` were dictated by a constraint. `ends`: the last token is an end of generation. `complete`: the
     last token is part of the answer, and nothing may follow it. `logprobs` belong to the tokens, one each, or there are
-    none; they are opaque to the scheduler.
+    none; they are opaque to the scheduler. `failure`: why the answer cannot follow its constraint; it ends here.
     """
 
     tokens: tuple[int, ...]
@@ -155,3 +160,4 @@ class Sampled:
     num_accepted: int = 0
     num_forced: int = 0
     logprobs: tuple[Any, ...] = ()
+    failure: str | None = None

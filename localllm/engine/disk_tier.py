@@ -34,11 +34,10 @@ class DiskTier:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="prefix-reader")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="prefix-writer")
         self._busy_until = 0.0
-        self._closing = False
 
-    def computing(self) -> None:
-        """Say that a step is computed now: writing should be slow for a while."""
-        self._busy_until = time.monotonic() + BUSY_S
+    def computing(self, busy: bool) -> None:
+        """Say whether a step is computed now: writing should be slow for a while."""
+        self._busy_until = time.monotonic() + BUSY_S if busy else 0.0
 
     def fetch(self, op: Fetch) -> None:
         """Begin to read."""
@@ -48,13 +47,9 @@ class DiskTier:
         """Begin to write."""
         self._writer.submit(self._store, op, state)
 
-    def hurry(self) -> None:
-        """Write at full speed from now on: the process is about to end."""
-        self._closing = True
-
     def close(self) -> None:
         """Wait for what is under way."""
-        self._closing = True
+        self._busy_until = 0.0
         self._reader.shutdown(cancel_futures=True)
         self._writer.shutdown(cancel_futures=True)
 
@@ -78,7 +73,7 @@ class DiskTier:
             self._report(Written(op.stored, ok), None)
 
     def _pace(self) -> None:
-        if not self._closing and time.monotonic() < self._busy_until:
+        if time.monotonic() < self._busy_until:
             time.sleep(PAUSE_S)
 
 

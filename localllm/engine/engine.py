@@ -33,7 +33,7 @@ from localllm.engine.pooled_work import PooledJob, PooledWork
 from localllm.engine.runner import NoSpaceError, Runner
 from localllm.engine.scheduler import Output, Scheduler
 from localllm.engine.sequence import Sequence, SequenceStatus
-from localllm.errors import QueueFullError
+from localllm.errors import InvalidRequestError, LocalLLMError, QueueFullError
 
 Events = list[tuple[int, list[Event]]]
 
@@ -95,7 +95,7 @@ class Engine:
     """Runs jobs on a Runner as the Scheduler decides. `emit` gets what each step brought; it must not block long.
 
     `max_requests` bounds those running and waiting together. `receipt(job, outputs)` makes the receipts asked for.
-    `pooled` takes its turn between two steps.
+    `pooled` takes its turn between two steps. `emit_error` gets the request that ended in an error.
     """
 
     def __init__(
@@ -108,12 +108,14 @@ class Engine:
         max_requests: int = 1024,
         receipt: Callable[[Job, list[list[int]]], Receipt] | None = None,
         pooled: PooledWork | None = None,
+        emit_error: Callable[[int, LocalLLMError], None] = lambda _request_id, _error: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._scheduler = scheduler
         self._runner = runner
         self._pieces = pieces
         self._emit = emit
+        self._emit_error = emit_error
         self._clock = clock
         self._max_requests = max_requests
         self._receipt = receipt
@@ -284,6 +286,8 @@ class Engine:
             self._owners[sequence.id] = request, answer
             self._runner.open(sequence.id, _sampling(job, index), job.tokens, job.prompt_logprobs)
             self._runner.adapt(sequence.id, job.adapters)
+            if job.grammar is not None:
+                self._runner.bind(sequence.id, job.grammar)
             self._scheduler.add(sequence)
         if job.sampling.max_tokens == 0:
             self._finish(request)
@@ -311,12 +315,17 @@ class Engine:
             request.started = request.started or began
 
     def _take(self, output: Output, now: float) -> None:
+        if output.sequence.id not in self._owners:
+            return  # another answer of its request failed in this step
         request, answer = self._owners[output.sequence.id]
         if request.first_token == 0.0:
             request.first_token = now
             if request.job.prompt_logprobs is not None:
                 request.events.append(PromptLogprobs(self._runner.scores(answer.sequence.id)))
         request.last_token = now
+        if output.sampled.failure is not None:
+            self._fail(request, output.sampled.failure)
+            return
         answer.take(output)
         if answer.stopped is not None:
             self._end_answer(request, answer, "stop")
@@ -357,6 +366,20 @@ class Engine:
             answer.events.append(ChoiceFinished(answer.index, answer.reason, answer.stopped))
         if all(each.reason is not None for each in request.answers):
             self._finish(request)
+
+    def _fail(self, request: _Request, reason: str) -> None:
+        """End a request in an error: what its answers are bound to cannot be followed any further."""
+        self._flush()
+        for answer in request.answers:
+            if answer.reason is None:
+                answer.reason = "stop"
+                self._scheduler.finish(answer.sequence)
+                self._runner.release(answer.sequence.id)
+                del self._owners[answer.sequence.id]
+        del self._requests[request.job.id]
+        hint = "make the constraint simpler: fewer choices that begin alike"
+        error = InvalidRequestError(f"the constraint became too complex: {reason[:200]}", hint=hint, param="constraint")
+        self._emit_error(request.job.id, error)
 
     def _finish(self, request: _Request) -> None:
         """Emit a request's last events."""

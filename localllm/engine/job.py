@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from localllm.api import Notice, SamplingParams
 from localllm.engine.adapter_set import NO_ADAPTERS, AdapterSet
+from localllm.engine.constraint import Grammar
 from localllm.text.parsers import OutputParser
 
 
@@ -16,7 +17,7 @@ class Job:
 
     `new_parser` makes the parser of one answer. `end_of_reasoning` is what closes the model's thinking, for a
     `reasoning_budget` or a user who has seen enough; empty where the model does not think. `deterministic` jobs have
-    steps of their own. The rest is as in `api.GenerationRequest`.
+    steps of their own. `grammar` is the compiled constraint. The rest is as in `api.GenerationRequest`.
     """
 
     id: int
@@ -34,4 +35,5 @@ class Job:
     prompt_logprobs: int | None = None
     deterministic: bool = False
     adapters: AdapterSet = NO_ADAPTERS
+    grammar: Grammar | None = None
     receipt: bool = False

@@ -7,7 +7,7 @@ does not exist; the scheduler's bounds rule those out, and `run` checks them onc
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,11 @@ from localllm.binding import C, library_function
 from localllm.engine.adapter_set import AdapterSet
 from localllm.engine.adapters import Adapters, AppliedAdapters
 from localllm.engine.batch import MAX_SCORED, Batch, Chunk, Copy, Drop, Fetch, Op, Restore, Sampled, Save, Store, Trim
+from localllm.engine.constraint import Grammar, Matcher
 from localllm.engine.disk_tier import DiskTier
 from localllm.engine.frames import LoadSpec
 from localllm.engine.logprobs import PromptScores
+from localllm.engine.masked import MaskThread
 from localllm.engine.runner import NoSpaceError
 from localllm.engine.sampling import Sampler
 from localllm.engine.vocab import Vocab
@@ -124,6 +126,7 @@ class LlamaRunner:
         self._samplers: dict[int, Sampler] = {}
         self._scores = PromptScores(model.vocab)
         self._saved: dict[int, State] = {}
+        self._masks = MaskThread()
         self.disk: DiskTier | None = None
 
     def open(
@@ -142,6 +145,10 @@ class LlamaRunner:
         """See Runner.adapt."""
         self._adapters.want(sequence_id, adapters)
 
+    def bind(self, sequence_id: int, grammar: Grammar) -> None:
+        """See Runner.bind."""
+        self._samplers[sequence_id].bind(grammar.begin())
+
     def accept(self, sequence_id: int, tokens: tuple[int, ...]) -> None:
         """See Runner.accept."""
         self._samplers[sequence_id].accept(tokens)
@@ -159,17 +166,20 @@ class LlamaRunner:
         states: dict[int, State] = {}
         for op in batch.ops:
             self._carry_out(op, states)
+        if self.disk is not None:
+            self.disk.computing(bool(batch.chunks))
         if not batch.chunks:
             return []
-        if self.disk is not None:
-            self.disk.computing()
         outputs = self._buffers.fill(batch.chunks)
         num_outputs = sum(chunk.samples + chunk.num_drafts + len(chunk.scored) for chunk in batch.chunks)
         if num_outputs > self._max_outputs:
             raise EngineError(f"{num_outputs} outputs in a step, at most {self._max_outputs}")
+        masks = self._masks.begin(self._bound(chunk for chunk, _ in outputs))
         with self._lock:
             self._adapters.apply(chunk.sequence_id for chunk in batch.chunks)
             code = C.llama_decode(self._context, self._buffers.batch)
+        if masks is not None:
+            masks.result()
         if code == 1:
             raise NoSpaceError
         if code != 0:
@@ -190,14 +200,20 @@ class LlamaRunner:
         for sequence_id in list(self._samplers):
             self.release(sequence_id)
         self._saved.clear()
+        self._masks.close()
         if self._context:
             C.llama_free(self._context)
             self._context = None
 
+    def _bound(self, chunks: Iterable[Chunk]) -> list[tuple[Matcher, list[int]]]:
+        """The matchers of chunks that have one, with the chunks' drafts."""
+        matchers = ((self._samplers[chunk.sequence_id].matcher, chunk.drafts) for chunk in chunks)
+        return [(matcher, drafts) for matcher, drafts in matchers if matcher is not None]
+
     def _sample(self, chunk: Chunk, index: int) -> Sampled:
         """Choose what follows a chunk, whose outputs start at `index`: on and on while the drafts are right."""
         sampler = self._samplers[chunk.sequence_id]
-        drafts = chunk.tokens[len(chunk.tokens) - chunk.num_drafts :]
+        drafts = chunk.drafts
         tokens: list[int] = []
         logprobs: list[TokenLogprob] = []
         while True:
@@ -207,8 +223,19 @@ class LlamaRunner:
                 logprobs.append(logprob)
             num_accepted = len(tokens) - 1
             ends = self._vocab.ends(token)
-            if ends or num_accepted == len(drafts) or token != drafts[num_accepted]:
-                return Sampled(tuple(tokens), ends, num_accepted=num_accepted, logprobs=tuple(logprobs))
+            if ends or sampler.is_over or num_accepted == len(drafts) or token != drafts[num_accepted]:
+                break
+        # A token that was forced has no log probability.
+        forced = [] if ends or sampler.is_over or logprobs else sampler.forced()
+        return Sampled(
+            (*tokens, *forced),
+            ends,
+            sampler.is_over and not ends,
+            num_accepted,
+            len(forced),
+            tuple(logprobs),
+            sampler.failure,
+        )
 
     def _carry_out(self, op: Op, states: dict[int, State]) -> None:
         """Do one cache operation. `states` holds the states read in this step, for copies to several slots."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from localllm.api import SamplingParams, TokenLogprob
 from localllm.engine.adapter_set import AdapterSet
 from localllm.engine.batch import Batch, Sampled
+from localllm.engine.constraint import Grammar
 
 
 class NoSpaceError(Exception):
@@ -28,6 +29,10 @@ class Runner(Protocol):
 
     def adapt(self, sequence_id: int, adapters: AdapterSet) -> None:
         """Compute an open sequence with these adapters; a step holds sequences of one set only."""
+        ...
+
+    def bind(self, sequence_id: int, grammar: Grammar) -> None:
+        """Let an open sequence generate only what follows a grammar."""
         ...
 
     def accept(self, sequence_id: int, tokens: tuple[int, ...]) -> None:

@@ -13,7 +13,9 @@ from typing import Any
 
 from localllm.api import SamplingParams, TokenLogprob
 from localllm.binding import C
+from localllm.engine.constraint import Matcher
 from localllm.engine.logprobs import logits_of, token_logprob
+from localllm.engine.masked import MaskedChoice
 from localllm.engine.vocab import Vocab
 
 DEFAULTS = SamplingParams(
@@ -51,6 +53,7 @@ class Sampler:
         self._params = params.over(DEFAULTS)
         self._num_logprobs = params.logprobs
         self._chain: Any = None
+        self._masked: MaskedChoice | None = None
         stages = _history_stages(vocab, self._params, num_ctx)
         if stages or self._params.temperature or self._params.mirostat:
             self._chain = _chain([*stages, *_choice_stages(vocab, self._params)])
@@ -58,9 +61,33 @@ class Sampler:
                 # Penalties look back on the prompt too.
                 self.accept(prompt[-num_ctx:])
 
+    @property
+    def matcher(self) -> Matcher | None:
+        """What the sequence is bound to."""
+        return None if self._masked is None else self._masked.matcher
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing may follow: what the sequence is bound to is complete, or cannot be followed further."""
+        return self._masked is not None and (self._masked.matcher.complete or self.failure is not None)
+
+    @property
+    def failure(self) -> str | None:
+        """Why what the sequence is bound to cannot be followed further."""
+        return None if self._masked is None else self._masked.matcher.failure
+
+    def bind(self, matcher: Matcher) -> None:
+        """Choose only what the matcher allows from now on."""
+        p: Any = self._params
+        banned = [token for token, bias in (p.logit_bias or {}).items() if bias == -math.inf]
+        self._masked = MaskedChoice(matcher, [*banned, *(self._vocab.end_tokens if p.ignore_eos else ())])
+
     def sample(self, context: Any, index: int) -> tuple[int, TokenLogprob | None]:
         """The next token after output `index` of the last decode, and its log probability where wanted."""
-        if self._chain is not None:
+        if self._masked is not None:
+            logits = logits_of(context, index, self._vocab.num_tokens)
+            token = self._masked.choose(self._chain, logits)
+        elif self._chain is not None:
             token = C.llama_sampler_sample(self._chain, context, index)
             logits = None
         else:
@@ -74,6 +101,18 @@ class Sampler:
 
     def accept(self, tokens: Iterable[int]) -> None:
         """Take note of tokens that were not chosen here: penalties look back on them too."""
+        tokens = list(tokens)
+        self._note(tokens)
+        if self._masked is not None:
+            self._masked.matcher.accept(tokens)
+
+    def forced(self) -> list[int]:
+        """Tokens that must follow, which are taken note of."""
+        tokens = [] if self._masked is None else self._masked.matcher.forced()
+        self._note(tokens)
+        return tokens
+
+    def _note(self, tokens: list[int]) -> None:
         if self._chain is not None:
             for token in tokens:
                 C.llama_sampler_accept(self._chain, token)
