@@ -43,7 +43,7 @@ def open_disk_tier(spec: LoadSpec, model: LlamaModel, cache: KVCache, report: Re
         return None
     files = PrefixFiles(Path(spec.prefix_dir), state_key(spec, model), spec.prefix_disk_bytes)
     for stored in files.scan():
-        cache.found(stored)
+        cache.saved.found(stored)
     return DiskTier(files, report)
 
 

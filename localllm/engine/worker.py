@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# A step may be under way, then prefixes are written; the parent waits longer.
+CLOSE_S = 2.0
+
 Texts = frames.Embed | frames.Rerank
 Work = frames.Chat | frames.Complete | frames.Render | frames.Tokenize | frames.Detokenize | Texts
 
@@ -48,6 +51,8 @@ class Worker:
         self._aborted: set[int] = set()
         self._lock = threading.Lock()
         self._ready = threading.Event()
+        self._engine: threading.Thread | None = None
+        self._closing = False
         self._reported = -1.0
         self._log: collections.deque[str] = collections.deque(maxlen=8)
 
@@ -57,10 +62,10 @@ class Worker:
         while (frame := frames.read_request(self._source)) is not None:
             match frame:
                 case frames.Load(spec):
-                    engine = threading.Thread(
+                    self._engine = threading.Thread(
                         target=self._guard, args=(self._engine_main, spec), name="engine", daemon=True
                     )
-                    engine.start()
+                    self._engine.start()
                 case frames.Abort(request_id):
                     self._abort(request_id)
                 case frames.Steer(request_id, control):
@@ -75,6 +80,13 @@ class Worker:
                         self._pending.add(frame.id)
                     self._work.put(frame)
 
+    def close(self) -> None:
+        """Let the engine put away what it has, for a moment."""
+        self._closing = True
+        if self._ready.is_set() and self._engine is not None:
+            self._loaded.engine.stop()
+            self._engine.join(CLOSE_S)
+
     def _prepare_texts(self, frame: Texts) -> None:
         with self._lock:
             self._pending.add(frame.id)
@@ -87,9 +99,13 @@ class Worker:
 
     def _send(self, frame: frames.Answer) -> None:
         data = frames.encode(frame)
-        with self._write_lock:
-            self._sink.write(data)
-            self._sink.flush()
+        try:
+            with self._write_lock:
+                self._sink.write(data)
+                self._sink.flush()
+        except BrokenPipeError:
+            if not self._closing:
+                raise
 
     def _guard(self, target: Callable[..., None], *args: object) -> None:
         """Run a thread's body; whatever escapes it ends the process, so that no request waits for a dead thread."""
@@ -230,7 +246,9 @@ def main() -> NoReturn:
     os.dup2(2, 1)
     import localllm.engine.assembly  # noqa: F401  # the slow imports, while the parent still decides what to load
 
-    Worker(source, sink).main()
+    worker = Worker(source, sink)
+    worker.main()
+    worker.close()
     os._exit(0)
 
 
