@@ -136,6 +136,7 @@ class Server:
         until = loop.time() + _LAST_BYTES_S
         for connection in list(self._state.connections):
             connection.transport.close()
+        await asyncio.sleep(0.01)
         while self._state.connections and loop.time() < until:
             await asyncio.sleep(0.01)
         for connection in list(self._state.connections):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import socket
@@ -172,17 +173,17 @@ def test_what_comes_in_one_step_is_one_chunk() -> None:
 
 
 def test_an_end_while_streams_run_is_told_to_each() -> None:
-    with serving(drain_s=0.2) as served:
-        sock = served.begin("hang", stream=True)
-        receive(sock, b"waiting")
-        plain = served.begin("hang")
-        assert served.backend.begun.wait(5)
-    rest = read_all(sock)
-    assert b'"code":"shutting_down"' in rest
-    assert b"[DONE]" not in rest
-    assert b"503 Service Unavailable" in read_all(plain)
-    sock.close()
-    plain.close()
+    with contextlib.ExitStack() as sockets:
+        with serving(drain_s=0.2) as served:
+            streamed = sockets.enter_context(served.begin("hang", stream=True))
+            receive(streamed, b"waiting")
+            served.backend.begun.clear()
+            plain = sockets.enter_context(served.begin("hang"))
+            assert served.backend.begun.wait(5)
+        rest = read_all(streamed)
+        assert b'"code":"shutting_down"' in rest
+        assert b"[DONE]" not in rest
+        assert b"503 Service Unavailable" in read_all(plain)
 
 
 # --- merging ----------------------------------------------------------------------------------------------------------

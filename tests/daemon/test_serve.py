@@ -1,0 +1,178 @@
+"""`localllm serve` from the shell: where it listens, what it refuses, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import localllm
+from tests.daemon.program import FAKE, Program, program
+from tests.daemon.serving import raw_chat, read_all
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="a signal of POSIX")
+
+
+def begin(daemon: Program, words: str, until: bytes) -> socket.socket:
+    """A stream under way: `until` was received."""
+    sock = socket.create_connection(("127.0.0.1", daemon.port), timeout=20)
+    sock.sendall(raw_chat(words, stream=True))
+    data = b""
+    while until not in data:
+        data += sock.recv(65536)
+    return sock
+
+
+def test_it_says_where_it_listens_and_answers() -> None:
+    with program() as daemon:
+        assert daemon.said == [f"listening on {daemon.url}"]
+        assert json.loads(daemon.get("/health").read()) == {"status": "ok"}
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_one_signal_lets_running_answers_end(number: signal.Signals) -> None:
+    """F08: the port is closed at once, the stream comes whole, the exit status is 0."""
+    with program() as daemon, begin(daemon, "slow", b"word1") as sock:
+        daemon.process.send_signal(number)
+        assert daemon.process.stderr is not None
+        daemon.said.append(daemon.process.stderr.readline())
+        until = time.monotonic() + 0.1
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", daemon.port), timeout=1).close()
+            except ConnectionRefusedError:
+                break
+            assert time.monotonic() < until, "the port is still open"
+        rest = read_all(sock)
+        assert b"word499" in rest
+        assert b"[DONE]" in rest
+        assert daemon.end() == 0
+
+
+@posix
+def test_two_signals_leave_at_once() -> None:
+    with program() as daemon, begin(daemon, "hang", b"waiting") as sock:
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.stderr is not None
+        daemon.said.append(daemon.process.stderr.readline())
+        began = time.monotonic()
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.end() == 1
+        assert time.monotonic() - began < 1.0
+        rest = read_all(sock)
+        assert b"shutting_down" in rest
+        assert b"[DONE]" not in rest
+
+
+@posix
+def test_past_its_limit_a_drain_cuts_what_is_left() -> None:
+    with program("--drain", "0.2") as daemon, begin(daemon, "hang", b"waiting") as sock:
+        daemon.process.send_signal(signal.SIGTERM)
+        assert b"shutting_down" in read_all(sock)
+        assert daemon.end() == 1
+
+
+def test_a_second_daemon_on_the_port_is_told_so() -> None:
+    with program() as daemon:
+        ran = localllm("serve", "--port", str(daemon.port))
+        assert ran.returncode == 2
+        assert f"a localllm daemon is running on port {daemon.port} already" in ran.stderr
+        assert "Traceback" not in ran.stderr
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ran = localllm("serve", "--port", str(port))
+        assert ran.returncode == 2
+        assert f"port {port} is in use by another program" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--host", "0.0.0.0"),
+        ("--cors", "*"),
+        ("--host", "no.such.host.invalid", "--insecure"),
+        ("--key-file", "absent"),
+        ("--socket", "{tmp}"),
+        ("--port", "70000"),
+    ],
+    ids=" ".join,
+)
+def test_what_it_refuses(args: tuple[str, ...], tmp_path: Path) -> None:
+    """T04: beyond loopback only with keys."""
+    ran = localllm("serve", "--port", "0", *(arg.format(tmp=tmp_path) for arg in args))
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("error: ")
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_model_that_cannot_be_preloaded_ends_it() -> None:
+    with program("--preload", "absent") as daemon:
+        assert daemon.end() == 1
+        assert "error: no model absent" in daemon.said
+
+
+def test_preloading_says_what_happened() -> None:
+    with program("--preload", "tiny") as daemon:
+        assert daemon.process.stderr is not None
+        lines = [daemon.process.stderr.readline().strip() for _ in range(2)]
+        assert lines == ["the context is 512 tokens, for want of memory", "tiny is loaded"]
+        assert b'"name":"tiny"' in daemon.get("/api/localllm/props").read()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no unix sockets in asyncio")
+def test_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "daemon.sock"
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    with program("--socket", str(path)) as daemon:
+        assert daemon.said == [f"listening on {path}"]
+        assert path.stat().st_mode & 0o077 == 0
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(path))
+            sock.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert b'{"status":"ok"}' in read_all(sock)
+        ran = localllm("serve", "--socket", str(path))
+        assert ran.returncode == 2
+        assert "a daemon is listening" in ran.stderr
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.end() == 0
+        assert not path.exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="RssAnon is Linux's")
+def test_an_idle_daemon_is_small() -> None:
+    with program() as daemon:
+        daemon.get("/health").read()
+        status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+        (line,) = [line for line in status.splitlines() if line.startswith("RssAnon")]
+        assert int(line.split()[1]) < 60 * 1024
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of files")
+def test_few_files_pause_and_recover() -> None:
+    """F20: with files for some clients only, the others wait; when those leave, it goes on."""
+    import resource
+
+    script = f"ulimit -n 64; exec {FAKE[0]} {FAKE[1]} serve --port 0"
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 64
+    with subprocess.Popen(["sh", "-c", script], stderr=subprocess.PIPE, encoding="utf-8") as process:
+        assert process.stderr is not None
+        port = int(process.stderr.readline().rsplit(":", 1)[1])
+        try:
+            crowd = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(100)]
+            for sock in crowd:
+                sock.close()
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+                sock.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                assert b"200 OK" in read_all(sock)
+        finally:
+            process.kill()
+            process.stderr.read()
