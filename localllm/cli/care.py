@@ -78,20 +78,33 @@ def _document(name: str, blobs: object, *, ok: bool) -> dict[str, object]:
 
 
 def prune(ctx: typer.Context, dry_run: DryRun = False, json: Json = False, quiet: Quiet = False) -> None:
-    """Remove what no model needs: bytes without a model, unfinished downloads, leftovers of killed processes.
+    """Remove what no model needs: stray bytes, unfinished downloads, leftovers of killed processes, cached prompts.
 
-    With --json an object: freed_bytes, blobs (digests), num_leftovers, dry_run.
+    With --json an object: freed_bytes, blobs (digests), num_leftovers, num_prefixes (cached prompts), dry_run.
     """
     from localllm.cli.output import Output
     from localllm.cli.text import size
+    from localllm.engine.prefix_files import clear
+    from localllm.paths import prefix_dir
 
     runtime = runtime_of(ctx)
     output = Output(json=json, quiet=quiet)
     report = runtime.store(runtime.settings()).prune(dry_run=dry_run)
+    num_prefixes, prefix_bytes = clear(prefix_dir(), dry_run=dry_run)
+    freed_bytes = report.freed_bytes + prefix_bytes
     if json:
-        output.document(report)
-    elif not report.blobs and not report.num_leftovers:
+        output.document(
+            {
+                "freed_bytes": freed_bytes,
+                "blobs": report.blobs,
+                "num_leftovers": report.num_leftovers,
+                "num_prefixes": num_prefixes,
+                "dry_run": dry_run,
+            }
+        )
+    elif not report.blobs and not report.num_leftovers and not num_prefixes:
         output.note("nothing to remove")
     else:
         verb = "would free" if dry_run else "freed"
-        output.note(f"{verb} {size(report.freed_bytes)}: {len(report.blobs)} blobs, {report.num_leftovers} leftovers")
+        what = f"{len(report.blobs)} blobs, {report.num_leftovers} leftovers, {num_prefixes} cached prompts"
+        output.note(f"{verb} {size(freed_bytes)}: {what}")

@@ -208,7 +208,7 @@ def test_verify_an_empty_store() -> None:
 def test_prune_tells_and_then_does(store: ModelStore) -> None:
     assert localllm("prune").stderr == "nothing to remove\n"
     document = json.loads(localllm("prune", "--dry-run", "--json").stdout)
-    assert document == {"freed_bytes": 0, "blobs": [], "num_leftovers": 0, "dry_run": True}
+    assert document == {"freed_bytes": 0, "blobs": [], "num_leftovers": 0, "num_prefixes": 0, "dry_run": True}
     assert store.list()
 
 
