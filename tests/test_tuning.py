@@ -25,6 +25,7 @@ from localllm.tuning import (
     decide,
     describe,
     gain_of,
+    ratios_of,
     search,
 )
 
@@ -68,47 +69,63 @@ class Machine:
 
 def test_the_score_treats_twice_and_half_alike() -> None:
     double = {name: value * (0.5 if name == "first_token" else 2) for name, value in DEFAULTS.items()}
-    assert gain_of(double, DEFAULTS) == pytest.approx(1.0)
-    assert gain_of(DEFAULTS, double) == pytest.approx(-0.5)
+    assert gain_of(ratios_of([(double, DEFAULTS)])) == pytest.approx(1.0)
+    assert gain_of(ratios_of([(DEFAULTS, double)])) == pytest.approx(-0.5)
     mixed = {**DEFAULTS, "decode_1": 200.0}
-    assert gain_of(mixed, DEFAULTS) == pytest.approx(2**0.35 - 1)
-    assert gain_of({"decode_1": 200.0}, DEFAULTS) == pytest.approx(1.0)
+    assert gain_of(ratios_of([(mixed, DEFAULTS)])) == pytest.approx(2**0.35 - 1)
+    assert gain_of({"decode_1": 2.0}) == pytest.approx(1.0)
+    assert gain_of({}) == 0.0
     assert sum(figure.weight for figure in FIGURES) == pytest.approx(1.0)
 
 
+def test_a_disturbed_figure_of_one_round_is_outvoted() -> None:
+    disturbed = {**DEFAULTS, "prefill": 50.0}
+    rounds = [(DEFAULTS, DEFAULTS), (DEFAULTS, disturbed), (disturbed, DEFAULTS)]
+    assert gain_of(ratios_of(rounds)) == pytest.approx(0.0)
+
+
 @pytest.mark.parametrize(
-    ("gains", "sigma", "verdict"),
+    ("gain", "num_rounds", "sigma", "verdict"),
     [
-        ([], 0.0, "open"),
-        ([0.5], 0.0, "open"),
-        ([0.5, 0.5], 0.0, "open"),
-        ([0.10, 0.11, 0.12], 0.045, "kept"),
-        ([0.10, 0.11, 0.12], 0.05, "open"),
-        ([0.10, 0.11, 0.12, 0.1, 0.1, 0.1], 0.10, "no gain"),
-        ([0.02, 0.02, 0.02], 0.0, "open"),
-        ([0.02, 0.02, 0.02, 0.02, 0.02, 0.02], 0.0, "no gain"),
-        ([0.01, 0.0, -0.01], 0.01, "no gain"),
-        ([0.4, -0.2, 0.5], 0.3, "open"),
-        ([-0.1], 0.02, "open"),
-        ([-0.3], 0.02, "worse"),
-        ([-0.05, -0.06], 0.015, "worse"),
-        ([-0.05, -0.06], 0.02, "no gain"),
-        ([-0.05, -0.06], 0.10, "open"),
-        ([-0.05, -0.06, -0.05], 0.10, "no gain"),
+        (0.0, 0, 0.0, "open"),
+        (0.5, 1, 0.0, "open"),
+        (0.5, 2, 0.0, "open"),
+        (0.11, 3, 0.045, "kept"),
+        (0.11, 3, 0.05, "open"),
+        (0.10, 6, 0.10, "no gain"),
+        (0.02, 3, 0.0, "open"),
+        (0.02, 6, 0.0, "no gain"),
+        (0.0, 3, 0.01, "no gain"),
+        (0.4, 3, 0.3, "open"),
+        (-0.1, 1, 0.02, "open"),
+        (-0.3, 1, 0.02, "worse"),
+        (-0.055, 2, 0.015, "worse"),
+        (-0.055, 2, 0.02, "no gain"),
+        (-0.055, 2, 0.10, "open"),
+        (-0.055, 3, 0.10, "no gain"),
     ],
 )
-def test_what_some_rounds_say(gains: list[float], sigma: float, verdict: str) -> None:
-    assert decide(gains, sigma) == verdict
+def test_what_some_rounds_say(gain: float, num_rounds: int, sigma: float, verdict: str) -> None:
+    assert decide(gain, num_rounds, sigma) == verdict
 
 
 def test_the_spread_of_rounds_comes_from_all_comparisons() -> None:
     spread = Spread()
     assert spread.sigma() == math.inf
+    assert spread.sigma([0.5]) == math.inf
     spread.add([0.03, -0.03], expected=0.0)
     assert spread.sigma() == pytest.approx(0.03 * 1.75)
+    assert spread.sigma([0.1, 0.2]) > spread.sigma()
     spread.add([0.5, 0.5, 0.5])
     assert spread.sigma() == pytest.approx(0.03 / math.sqrt(2) * 1.375)
-    assert spread.sigma([0.1, 0.2]) > spread.sigma()
+
+
+def test_one_disturbed_round_does_not_make_all_the_others_uncertain() -> None:
+    spread = Spread()
+    spread.add([0.01, -0.01, 0.012, -0.012], expected=0.0)
+    before = spread.sigma()
+    spread.add([0.9], expected=0.0)
+    assert before < spread.sigma() < 3 * before
 
 
 def test_gains_add_up_and_losses_are_left_out() -> None:
