@@ -156,6 +156,17 @@ class KVCache:
             self._cells.append(slot, missing)
         return fits
 
+    def unreserve(self, slot: int, num_tokens: int) -> None:
+        """Give back cells of a busy slot beyond `num_tokens`, which were reserved and never computed."""
+        if self._cells.length(slot) > num_tokens:
+            self._cells.trim(slot, num_tokens)
+
+    def num_spare(self, slot: int) -> int:
+        """Cells that a busy slot could have without anything else having to go."""
+        if self.layout == "unified":
+            return self.num_free_cells
+        return self.max_length - self._cells.length(slot)
+
     def computed(self, slot: int, num_computed: int) -> None:
         """Record how many tokens of a busy slot are in its cells."""
         self._slots[slot].num_computed = num_computed

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from localllm.api import FinishReason
 from localllm.engine.batch import MAX_SCORED, Batch, Chunk, DiskNews, Op, Sampled
+from localllm.engine.draft_room import DraftRoom
 from localllm.engine.kv_cache import MIN_MOVE, Coming, KVCache
 from localllm.engine.saved_prefixes import Arriving
 from localllm.engine.sequence import Sequence, SequenceStatus
@@ -54,6 +55,8 @@ class Scheduler:
         self._ops: list[Op] = []
         self._arriving: dict[int, int] = {}  # what waiting sequences have asked for from disk
         self._max_running = cache.num_slots
+        self._max_forced = min(MAX_FORCED, num_batch)
+        self._draft_room = DraftRoom(cache, self._num_ctx)
         self._turns = Turns()
 
     @property
@@ -96,7 +99,7 @@ class Scheduler:
             return 0
         sequence.tokens.extend(tokens)
         sequence.drafts = []
-        if sequence.num_left > MAX_FORCED:
+        if sequence.num_left > self._max_forced:
             sequence.status = SequenceStatus.PREFILL
         return len(tokens)
 
@@ -146,14 +149,13 @@ class Scheduler:
     def _group_chunks(self, group: str) -> list[Chunk]:
         """The next step of one group."""
         by_rank = sorted(self._running.values(), key=lambda running: running.rank)
-        decoding = [each for each in by_rank if each.status is SequenceStatus.DECODE]
-        num_decoding = len(decoding)
-        decoding = [running for running in decoding if running.group == group]
-        self._bound_drafts(decoding)
+        num_decoding = sum(running.status is SequenceStatus.DECODE for running in by_rank)
         # By rank: only those after it, which have yet to reserve, are sent back to make room.
-        decoding = [running for running in decoding if self._reserve_token(running)]
+        mine = [running for running in by_rank if running.group == group and self._reserve_tokens(running)]
+        decoding = [running for running in mine if running.status is SequenceStatus.DECODE]
         self._admit()
         self._close_gap()
+        self._draft_room.bound(decoding, self._num_batch, self._ops)
         chunks = self._decode_chunks(decoding)
         return chunks + self._prompt_chunks(group, num_decoding, sum(len(chunk.tokens) for chunk in chunks))
 
@@ -177,16 +179,19 @@ class Scheduler:
                 self._cache.cut(sequence.slot, sequence.num_computed, self._ops)
             if result is not None:
                 outputs.append(self._accept(sequence, result))
-        self._cost.observe(num_prompt, num_decoding, step_us)
+        if not any(chunk.num_drafts for chunk in batch.chunks):
+            self._cost.observe(num_prompt, num_decoding, step_us)
         self._turns.spent(step_us)
         return outputs
 
     def no_space(self) -> Sequence | None:
         """Make do with fewer cells: llama.cpp found none for the last batch, against our account.
 
-        Idle prefixes go; then the youngest waits until another sequence ends. Returns the sequence that has all the
-        cells to itself and still does not fit: the caller ends that one.
+        Drafts and idle prefixes go; then the youngest waits until another sequence ends. Returns the sequence that has
+        all the cells to itself and still does not fit: the caller ends that one.
         """
+        if self._draft_room.drop(self._running.values()):
+            return None
         if self._cache.clear_idle(self._ops):
             return None
         youngest = max(self._running.values(), key=lambda running: running.rank)
@@ -224,7 +229,7 @@ class Scheduler:
             self._cache.computed(sequence.slot, sequence.num_computed)
             self._cache.cut(sequence.slot, sequence.num_computed, self._ops)
         sequence.drafts = []
-        sequence.status = SequenceStatus.DECODE if sequence.num_left <= MAX_FORCED else SequenceStatus.PREFILL
+        sequence.status = SequenceStatus.DECODE if sequence.num_left <= self._max_forced else SequenceStatus.PREFILL
         finish: FinishReason | None = None
         if num_tokens == len(sampled.tokens) and (sampled.ends or sampled.complete):
             finish = "stop"
@@ -285,13 +290,9 @@ class Scheduler:
             self._cache.clear_idle(self._ops)
         return not self._running or not (sequence.alone or any(running.alone for running in self._running.values()))
 
-    def _reserve_token(self, sequence: Sequence) -> bool:
-        """Get cells for what is to be decoded, making younger sequences wait where needed; drafts only where free."""
+    def _reserve_tokens(self, sequence: Sequence) -> bool:
+        """Get cells for what is to be computed, forced tokens too, making younger sequences wait where needed."""
         while sequence.slot is not None:
-            if sequence.drafts:
-                if self._cache.reserve(sequence.slot, len(sequence.tokens) + len(sequence.drafts), self._ops):
-                    return True
-                sequence.drafts = []
             if self._cache.reserve(sequence.slot, len(sequence.tokens), self._ops):
                 return True
             self._preempt(max(self._running.values(), key=lambda running: running.rank))
@@ -315,13 +316,6 @@ class Scheduler:
             gap = next(slot for slot in range(first, last) if slot not in by_slot)
             self._cache.relocate(last, gap, self._ops)
             by_slot[last].slot = gap
-
-    def _bound_drafts(self, decoding: list[Sequence]) -> None:
-        """Keep as many drafts as the step and each sequence's context have room for."""
-        room = self._num_batch - sum(running.num_left for running in decoding)
-        for running in decoding:
-            del running.drafts[max(0, min(room, self._num_ctx - len(running.tokens))) :]
-            room -= len(running.drafts)
 
     def _decode_chunks(self, decoding: list[Sequence]) -> list[Chunk]:
         """What every decoding sequence has to compute; the youngest sit this step out where forced tokens fill it."""

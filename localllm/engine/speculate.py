@@ -1,0 +1,234 @@
+"""Speculator: guesses what comes next for decoding sequences, where checking guesses takes less time than it saves.
+
+Guesses are copied from where the same words stood before, in the sequence itself or in what was said lately, or come
+from a draft model. Whether they pay is measured, request by request; text that cannot be guessed is soon left alone.
+No clock, no I/O: the engine tells how long steps took. Never changes what is generated, only when.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from localllm.engine.batch import Batch
+from localllm.engine.scheduler import Output
+from localllm.engine.sequence import Sequence
+from localllm.engine.speculate_cost import VerifyCost
+from localllm.engine.speculate_ngrams import MAX_MATCH, NgramIndex
+from localllm.engine.speculate_odds import MODEL, Fund, Odds, Purse, kind_of
+from localllm.engine.speculate_plan import Offer, Planner
+
+# Tokens that are remembered of one sequence, and of all that ended. About 200 bytes each.
+OWN_TOKENS = 1 << 15
+SHARED_TOKENS = 1 << 15
+
+
+class Drafter(Protocol):
+    """A small model that guesses."""
+
+    def draft(self, sequences: list[Sequence], num_tokens: int) -> list[list[int]]:
+        """The next `num_tokens` of each; nothing for those whose text it has yet to read."""
+        ...
+
+    def close(self, sequence_id: int) -> None:
+        """Forget a sequence; unknown ids are ignored."""
+        ...
+
+
+@dataclass(slots=True)
+class _Trail:
+    """The place a sequence is being copied from: the next token stands at `position` of `source`.
+
+    The last `length` tokens agreed. After one that did not, the trail goes on behind it: a word was replaced.
+    """
+
+    source: NgramIndex
+    position: int
+    length: int
+
+
+@dataclass(slots=True)
+class _Follower:
+    """What is known of one sequence."""
+
+    sequence: Sequence
+    odds: Odds
+    index: NgramIndex = field(default_factory=lambda: NgramIndex(OWN_TOKENS))
+    purse: Purse | None = None
+    num_indexed: int = 0
+    trail: _Trail | None = None
+
+
+@dataclass(slots=True)
+class _Step:
+    """What was planned for the step under way."""
+
+    num_sequences: int
+    unit_us: int
+    kinds: dict[int, int] = field(default_factory=dict)
+    price_us: dict[int, int] = field(default_factory=dict)
+    num_by_model: int = 0
+
+
+class Speculator:
+    """Sets `Sequence.drafts` before a step and learns from it after.
+
+    `max_drafts` bounds the drafts of one sequence. `is_split`: llama.cpp computes chunks of unequal length in passes of
+    their own (a stream per sequence).
+    """
+
+    def __init__(self, max_drafts: int, *, is_split: bool = False, drafter: Drafter | None = None) -> None:
+        self._max_drafts = max_drafts
+        self._is_split = is_split
+        self._drafter = drafter
+        self._cost = VerifyCost()
+        self._planner = Planner(self._cost, is_split=is_split)
+        self._odds = Odds()
+        self._fund = Fund()
+        self._shared = NgramIndex(SHARED_TOKENS)
+        self._followers: dict[int, _Follower] = {}
+        self._step = _Step(0, 0)
+
+    def open(self, sequence: Sequence) -> None:
+        """Draft for a sequence from now on."""
+        self._followers[sequence.id] = _Follower(sequence, Odds(self._odds))
+
+    def close(self, sequence: Sequence) -> None:
+        """A sequence ended, or wants no drafts: what it said may serve others."""
+        follower = self._followers.pop(sequence.id, None)
+        if follower is None:
+            return
+        if self._drafter is not None:
+            self._drafter.close(sequence.id)
+        if follower.purse is not None:
+            self._fund.give_back(follower.purse.us, self._step.unit_us)
+        self._shared.end_text()
+        # What another computed before is here already.
+        self._shared.extend(sequence.tokens[sequence.num_cached :][-SHARED_TOKENS // 4 :])
+
+    def draft(self, decoding: list[Sequence]) -> None:
+        """Set the drafts of `decoding`, all that the next step will decode beside no prompt."""
+        num = len(decoding)
+        self._step = _Step(num, self._cost.plain_us(num) // max(1, num))
+        for sequence in decoding:
+            sequence.drafts = []
+        if not self._step.unit_us:
+            return
+        guesses: dict[int, list[int]] = {}
+        offers = [offer for sequence in decoding if (offer := self._offer(sequence, guesses)) is not None]
+        plan = self._planner.choose(offers, num) if offers else None
+        if plan is None:
+            return
+        by_model = [offer.sequence_id for offer in plan.offers if offer.kind == MODEL]
+        guesses |= self._ask_model(by_model, plan.size)
+        for offer in plan.offers:
+            if guess := guesses.get(offer.sequence_id):
+                self._followers[offer.sequence_id].sequence.drafts = guess[: plan.size]
+                self._step.kinds[offer.sequence_id] = offer.kind
+                self._step.price_us[offer.sequence_id] = self._planner.price_us(offer, plan)
+
+    def observe(self, batch: Batch, outputs: list[Output], step_us: int, drafting_us: int = 0) -> None:
+        """Learn from the step that followed `draft`. `drafting_us`: what `draft` took."""
+        step = self._step
+        num_drafts = {chunk.sequence_id: chunk.num_drafts for chunk in batch.chunks}
+        total = sum(num_drafts.values())
+        lengths = {len(chunk.tokens) for chunk in batch.chunks}
+        is_pure = len(batch.chunks) == step.num_sequences
+        is_pure = is_pure and all(chunk.samples and len(chunk.tokens) == 1 + chunk.num_drafts for chunk in batch.chunks)
+        if is_pure and step.num_sequences:
+            split = self._is_split and len(lengths) > 1
+            self._cost.observe(step.num_sequences, total, step_us, split=split)
+        if step.num_by_model:
+            self._cost.observe_drafting(step.num_by_model, drafting_us)
+        for output in outputs:
+            follower = self._followers.get(output.sequence.id)
+            if follower is None or follower.purse is None:
+                continue
+            num, kind = num_drafts.get(output.sequence.id, 0), step.kinds.get(output.sequence.id)
+            if not num or kind is None:
+                follower.purse.earn(step.unit_us)
+                continue
+            num_accepted = output.sampled.num_accepted
+            follower.odds.observe(kind, num, num_accepted)
+            won_us = num_accepted * step.unit_us - step.price_us[output.sequence.id]
+            follower.purse.settle(won_us, step.unit_us)
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _offer(self, sequence: Sequence, guesses: dict[int, list[int]]) -> Offer | None:
+        """What could be drafted for a sequence; copied tokens go to `guesses`."""
+        follower = self._followers.get(sequence.id)
+        if follower is None:
+            return None
+        if follower.purse is None:
+            follower.purse = Purse(self._fund.draw(self._step.unit_us))
+        num_tokens = self._max_drafts
+        if sequence.max_tokens is not None:
+            num_tokens = min(num_tokens, sequence.max_tokens - sequence.num_output - 1)
+        if num_tokens <= 0:
+            return None
+        _index_new(follower)
+        self._find(follower)
+        guess = _read(follower, num_tokens)
+        kind = kind_of(follower.trail.length) if guess and follower.trail is not None else MODEL
+        if self._drafter is not None and kind != MODEL and follower.odds.of(MODEL) > follower.odds.of(kind):
+            kind = MODEL
+        if kind == MODEL:
+            if self._drafter is None:
+                return None
+        else:
+            guesses[sequence.id] = guess
+            num_tokens = len(guess)
+        return Offer(sequence.id, kind, follower.odds.of(kind), num_tokens, follower.purse)
+
+    def _find(self, follower: _Follower) -> None:
+        """Find the best place to copy from: the trail that is followed, unless another agrees for longer."""
+        length = follower.trail.length if follower.trail is not None else -1
+        if length >= MAX_MATCH:
+            return
+        tokens = follower.sequence.tokens
+        for source, own in ((follower.index, True), (self._shared, False)):
+            position, agreeing = source.longest(tokens, own=own)
+            if agreeing and agreeing > length:
+                follower.trail = _Trail(source, position, agreeing)
+                length = agreeing
+
+    def _ask_model(self, sequence_ids: list[int], num_tokens: int) -> dict[int, list[int]]:
+        if self._drafter is None or not sequence_ids:
+            return {}
+        sequences = [self._followers[sequence_id].sequence for sequence_id in sequence_ids]
+        guesses = self._drafter.draft(sequences, num_tokens)
+        if all(guesses):
+            self._step.num_by_model = num_tokens * len(guesses)
+        return dict(zip(sequence_ids, guesses, strict=True))
+
+
+def _index_new(follower: _Follower) -> None:
+    """Take in what was generated since: the trail goes along, and ends where two tokens running do not agree."""
+    new = follower.sequence.tokens[follower.num_indexed :]
+    follower.num_indexed += len(new)
+    trail = follower.trail
+    for token in new:
+        if trail is None:
+            break
+        if trail.source.read(trail.position, 1) == [token]:
+            trail.length += 1
+        elif trail.length:
+            trail.length = 0
+        else:
+            trail = None
+            break
+        trail.position += 1
+    follower.trail = trail
+    follower.index.extend(new)
+
+
+def _read(follower: _Follower, num_tokens: int) -> list[int]:
+    """The tokens that the trail leads to. Where it ends with the sequence itself, the text repeats: go round."""
+    trail = follower.trail
+    if trail is None:
+        return []
+    found = trail.source.read(trail.position, num_tokens)
+    if trail.source is follower.index and 0 < len(found) < num_tokens:
+        found = (found * (num_tokens // len(found) + 1))[:num_tokens]
+    return found
