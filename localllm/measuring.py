@@ -78,7 +78,7 @@ async def tune(
     async with Bench(planner, capacity=2 if has_room and not machine.devices else 1) as bench:
         try:
             async with asyncio.timeout(seconds):
-                figures = await bench.measure(Choices())
+                figures = await bench.measure(Choices(), Sizes().prompt)
             bench.has_twins = loop.time() - began < seconds / 10
             bench.sizes = bench.sizes.for_seconds(max(0.5, seconds / _MEASUREMENTS), figures, spec.num_ctx)
             outcome = await search(
@@ -86,6 +86,7 @@ async def tune(
                 bench,
                 Clock(loop.time, began + seconds - _END_S),
                 prompt_tokens=bench.sizes.prompt,
+                longest=spec.num_ctx - bench.sizes.answer - 1,
                 allow_lossy=allow_lossy,
                 tell=tell,
             )
@@ -180,10 +181,10 @@ class Bench:
     async def __aexit__(self, *_: object) -> None:
         await self._keep(0)
 
-    async def measure(self, choices: Choices, *, twin: bool = False) -> Figures:
+    async def measure(self, choices: Choices, prompt_tokens: int, *, twin: bool = False) -> Figures:
         """See Measurer.measure."""
         engine = await self._engine(choices, twin=twin and self.has_twins and self._capacity > 1)
-        return await self._alone(engine) | await self._beside_streams(engine)
+        return await self._alone(engine, prompt_tokens) | await self._beside_streams(engine)
 
     async def loss(self, choices: Choices) -> str:
         """See Measurer.loss."""
@@ -231,10 +232,10 @@ class Bench:
 
     # --- work -----------------------------------------------------------------------------------------------------
 
-    async def _alone(self, engine: EngineProcess) -> dict[str, float]:
-        end = await self._run(engine, self.sizes.prompt, self.sizes.answer)
+    async def _alone(self, engine: EngineProcess, prompt_tokens: int) -> dict[str, float]:
+        end = await self._run(engine, prompt_tokens, self.sizes.answer)
         prompt_s, decode_s = max(1e-6, end.timings.prompt_s), max(1e-6, end.timings.decode_s)
-        return {"prefill": self.sizes.prompt / prompt_s, "decode_1": (self.sizes.answer - 1) / decode_s}
+        return {"prefill": prompt_tokens / prompt_s, "decode_1": (self.sizes.answer - 1) / decode_s}
 
     async def _beside_streams(self, engine: EngineProcess, sizes: Sizes | None = None) -> dict[str, float]:
         """A prompt that arrives while three streams decode: seconds to its first token, then the rate of all four."""

@@ -49,9 +49,10 @@ class Outcome(msgspec.Struct, frozen=True):
 class Measurer(Protocol):
     """Runs an engine with given choices."""
 
-    async def measure(self, choices: Choices, *, twin: bool = False) -> Figures:
-        """One round's figures. `twin`: in another engine than the one that has these choices already.
+    async def measure(self, choices: Choices, prompt_tokens: int, *, twin: bool = False) -> Figures:
+        """One round's figures, prefill with a prompt of that length.
 
+        `twin`: in another engine than the one that has these choices already.
         Raises LocalLLMError when no engine can have them: too little memory, or llama.cpp refuses.
         """
         ...
@@ -80,21 +81,35 @@ async def search(
     clock: Clock,
     *,
     prompt_tokens: int,
+    longest: int,
     allow_lossy: bool = False,
     tell: Callable[[str], None] = lambda _line: None,
 ) -> Outcome:
     """Try each candidate against the best so far, within the clock's budget, and return what was found.
 
-    `prompt_tokens` is the length of the measured prompts. Lossy candidates are measured too, but taken only where
-    `allow_lossy` is set. Raises TimeoutError when not even the defaults could be measured in time.
+    `prompt_tokens` is the length of the measured prompts; what shows only in longer ones is tried last, with prompts of
+    up to `longest`. Lossy candidates are measured too, but taken only where `allow_lossy` is set. Raises TimeoutError
+    when not even the defaults could be measured in time.
     """
-    return await _Search(measurer, clock, tell, allow_lossy=allow_lossy).run(wanted, prompt_tokens)
+    searching = _Search(measurer, clock, tell, prompt_tokens=prompt_tokens, longest=longest, allow_lossy=allow_lossy)
+    return await searching.run(sorted(wanted, key=lambda candidate: max(prompt_tokens, candidate.min_prompt)))
 
 
 class _Search:
     """One search: the best so far, the noise, and how long a measurement takes."""
 
-    def __init__(self, measurer: Measurer, clock: Clock, tell: Callable[[str], None], *, allow_lossy: bool) -> None:
+    def __init__(
+        self,
+        measurer: Measurer,
+        clock: Clock,
+        tell: Callable[[str], None],
+        *,
+        prompt_tokens: int,
+        longest: int,
+        allow_lossy: bool,
+    ) -> None:
+        self._prompt_tokens = prompt_tokens
+        self._longest = longest
         self._measurer = measurer
         self._clock = clock
         self._tell = tell
@@ -105,12 +120,13 @@ class _Search:
         self._spread = Spread()
         self._defaults: list[Figures] = []
         self._side_s = 0.0
+        self._kept_prompt = prompt_tokens
 
-    async def run(self, wanted: Iterable[Candidate], prompt_tokens: int) -> Outcome:
+    async def run(self, wanted: Iterable[Candidate]) -> Outcome:
         await self._calibrate()
         trials: list[Trial] = []
         for candidate in wanted:
-            trial = await self._try(candidate, prompt_tokens)
+            trial = await self._try(candidate)
             if trial is None:
                 continue
             trials.append(trial)
@@ -118,6 +134,7 @@ class _Search:
             if trial.verdict == "kept":
                 self._best = trial.choices
                 self._num_kept += 1
+                self._kept_prompt = max(self._kept_prompt, candidate.min_prompt)
         final = await self._confirm(trials)
         kept = final is not None and final.verdict == "kept"
         figures = {
@@ -139,23 +156,24 @@ class _Search:
         """Measure the defaults against themselves, in two engines: what differs there is noise."""
         gains: list[float] = []
         while not gains or (len(gains) < MAX_EQUAL and 2 * self._side_s < self._clock.left / 20):
-            first = await self._measure(self._best, twin=len(gains) % 2 == 0)
-            second = await self._measure(self._best, twin=len(gains) % 2 == 1)
+            first = await self._measure(self._best, self._prompt_tokens, twin=len(gains) % 2 == 0)
+            second = await self._measure(self._best, self._prompt_tokens, twin=len(gains) % 2 == 1)
             gains.append(gain_of(ratios_of([(first, second)])))
         self._spread.add(gains, expected=0.0)
         self._tell(f"rounds of equal settings differ by {self._spread.sigma():.1%} here")
 
-    async def _try(self, candidate: Candidate, prompt_tokens: int) -> Trial | None:
+    async def _try(self, candidate: Candidate) -> Trial | None:
         """Measure a candidate, or say why not; None where the best has it already."""
         choices = candidate.choices.over(self._best)
         if choices == self._best:
             return None
-        if prompt_tokens < candidate.min_prompt:
-            reason = f"shows only in prompts of {candidate.min_prompt} tokens, which take too long here"
+        if candidate.min_prompt > self._longest:
+            reason = f"shows only in prompts of {candidate.min_prompt} tokens, for which the context is too short"
             return Trial(choices, self._best, "skipped", reason=reason, gives_up=candidate.gives_up)
         # With a choice kept already, time for the last comparison is left over.
-        reserve = 2 * MIN_ROUNDS * self._side_s if self._num_kept else 0.0
-        trial = await self._compare(choices, self._best, reserve)
+        prompt = max(self._prompt_tokens, candidate.min_prompt)
+        reserve = 2 * MIN_ROUNDS * self._cost_s(max(prompt, self._kept_prompt)) if self._num_kept else 0.0
+        trial = await self._compare(choices, self._best, reserve, prompt)
         gives_up = candidate.gives_up
         if trial.verdict == "kept" and candidate.lossy:
             gives_up = f"{gives_up}; {await self._loss(choices)}"
@@ -177,11 +195,11 @@ class _Search:
         if self._num_kept == 1:
             return next(trial for trial in trials if trial.verdict == "kept")
         self._tell("all of it against the defaults ...")
-        final = await self._compare(self._best, Choices(), 0.0)
+        final = await self._compare(self._best, Choices(), 0.0, self._kept_prompt)
         self._tell(describe(final))
         return final
 
-    async def _compare(self, choices: Choices, baseline: Choices, reserve_s: float) -> Trial:
+    async def _compare(self, choices: Choices, baseline: Choices, reserve_s: float, prompt: int) -> Trial:
         """Rounds of both, turn about, till the rule decides or the time is over."""
         rounds: list[tuple[Figures, Figures]] = []
         gains: list[float] = []
@@ -189,16 +207,16 @@ class _Search:
         verdict: Literal["kept", "no gain", "worse", "open"] = "open"
         reason = ""
         while verdict == "open":
-            if 2 * self._side_s + reserve_s > self._clock.left:
+            if 2 * self._cost_s(prompt) + reserve_s > self._clock.left:
                 reason = "no time left"
                 break
             try:
                 if len(rounds) % 2:
-                    base = await self._measure(baseline)
-                    ours = await self._measure(choices)
+                    base = await self._measure(baseline, prompt)
+                    ours = await self._measure(choices, prompt)
                 else:
-                    ours = await self._measure(choices)
-                    base = await self._measure(baseline)
+                    ours = await self._measure(choices, prompt)
+                    base = await self._measure(baseline, prompt)
             except TimeoutError:
                 reason = "no time left"
                 break
@@ -222,15 +240,21 @@ class _Search:
             reason=reason,
         )
 
-    async def _measure(self, choices: Choices, *, twin: bool = False) -> Figures:
+    def _cost_s(self, prompt: int) -> float:
+        """Seconds of one measurement with prompts of that length."""
+        rate = min(found["prefill"] for found in self._defaults)
+        return self._side_s + (prompt - self._prompt_tokens) / max(rate, 1e-9)
+
+    async def _measure(self, choices: Choices, prompt: int, *, twin: bool = False) -> Figures:
         began = self._clock.now()
         if self._clock.left <= 0:
             raise TimeoutError
         async with asyncio.timeout(max(0.0, self._clock.left)):
-            found = await self._measurer.measure(choices, twin=twin)
-        self._side_s = max(0.7 * self._side_s, self._clock.now() - began)
-        if choices == Choices():
-            self._defaults.append(found)
+            found = await self._measurer.measure(choices, prompt, twin=twin)
+        if prompt == self._prompt_tokens:
+            self._side_s = max(0.7 * self._side_s, self._clock.now() - began)
+            if choices == Choices():
+                self._defaults.append(found)
         return found
 
 
