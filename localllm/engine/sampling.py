@@ -11,6 +11,9 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from localllm.api import SamplingParams, TokenLogprob
 from localllm.binding import C
 from localllm.engine.constraint import Matcher
@@ -54,9 +57,12 @@ class Sampler:
         self._num_logprobs = params.logprobs
         self._chain: Any = None
         self._masked: MaskedChoice | None = None
+        bias = _biases(vocab, self._params)
+        self._bias_ids = np.fromiter(bias.keys(), np.int64)
+        self._bias_values = np.fromiter(bias.values(), np.float32)
         stages = _history_stages(vocab, self._params, num_ctx)
         if stages or self._params.temperature or self._params.mirostat:
-            self._chain = _chain([*stages, *_choice_stages(vocab, self._params)])
+            self._chain = _chain([*_bias_stages(vocab, bias), *stages, *_choice_stages(vocab, self._params)])
             if stages:
                 # Penalties look back on the prompt too.
                 self.accept(prompt[-num_ctx:])
@@ -84,20 +90,28 @@ class Sampler:
 
     def sample(self, context: Any, index: int) -> tuple[int, TokenLogprob | None]:
         """The next token after output `index` of the last decode, and its log probability where wanted."""
-        if self._masked is not None:
-            logits = logits_of(context, index, self._vocab.num_tokens)
-            token = self._masked.choose(self._chain, logits)
-        elif self._chain is not None:
+        logits = None
+        if self._masked is None and self._chain is not None:
             token = C.llama_sampler_sample(self._chain, context, index)
-            logits = None
         else:
             logits = logits_of(context, index, self._vocab.num_tokens)
-            token = int(logits.argmax())
+            token = self._choose(logits)
         if self._num_logprobs is None:
             return token, None
         if logits is None:
             logits = logits_of(context, index, self._vocab.num_tokens)
         return token, token_logprob(self._vocab, logits, token, self._num_logprobs)
+
+    def _choose(self, logits: npt.NDArray[np.float32]) -> int:
+        """A token without the chain, or from what the grammar leaves; `logits` are as before afterwards."""
+        biased = self._chain is None and len(self._bias_ids) > 0
+        if biased:
+            held = logits[self._bias_ids]
+            logits[self._bias_ids] += self._bias_values
+        token = int(logits.argmax()) if self._masked is None else self._masked.choose(self._chain, logits)
+        if biased:
+            logits[self._bias_ids] = held
+        return token
 
     def accept(self, tokens: Iterable[int]) -> None:
         """Take note of tokens that were not chosen here: penalties look back on them too."""
@@ -133,16 +147,24 @@ def _chain(stages: list[Any]) -> Any:
     return chain
 
 
+def _biases(vocab: Vocab, params: SamplingParams) -> dict[int, float]:
+    bias = dict(params.logit_bias or {})
+    if params.ignore_eos:
+        bias |= dict.fromkeys(vocab.end_tokens, -math.inf)
+    return bias
+
+
+def _bias_stages(vocab: Vocab, bias: dict[int, float]) -> list[Any]:
+    if not bias:
+        return []
+    entries = (C.llama_logit_bias * len(bias))(*(C.llama_logit_bias(t, b) for t, b in bias.items()))
+    return [C.llama_sampler_init_logit_bias(vocab.num_tokens, len(bias), entries)]
+
+
 def _history_stages(vocab: Vocab, params: SamplingParams, num_ctx: int) -> list[Any]:
-    """Stages that change logits by what came before, or by token id; only those that do anything."""
+    """Stages that change logits by what came before; only those that do anything."""
     p: Any = params
     stages: list[Any] = []
-    bias = dict(p.logit_bias or {})
-    if p.ignore_eos:
-        bias |= dict.fromkeys(vocab.end_tokens, -math.inf)
-    if bias:
-        entries = (C.llama_logit_bias * len(bias))(*(C.llama_logit_bias(t, b) for t, b in bias.items()))
-        stages.append(C.llama_sampler_init_logit_bias(vocab.num_tokens, len(bias), entries))
     last_n = num_ctx if p.repeat_last_n < 0 else min(p.repeat_last_n, num_ctx)
     if last_n and (p.repeat_penalty != 1.0 or p.frequency_penalty or p.presence_penalty):
         stages.append(
