@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterator
 
 import msgspec
 
@@ -68,6 +68,14 @@ class Daemon:
                     if isinstance(event, Finished):
                         self.metrics.count_generation(event, time.monotonic() - began)
                     yield event
+
+    @contextlib.contextmanager
+    def place(self, model: str, caller: Caller) -> Iterator[None]:
+        """A place among the requests under way, for what is no stream. Raises as `run` does, and QueueFullError."""
+        self.check_model(model)
+        self.check_open()
+        with self.admission.place(caller.key):
+            yield
 
     def check_model(self, model: str) -> None:
         """Refuse a path to a file, unless it is one that may be used: clients must not reach about on this disk."""

@@ -17,7 +17,7 @@ from localllm.daemon.context import Daemon
 from localllm.daemon.guard import Guard, is_loopback
 from localllm.daemon.keys import KeyRing, read_keys
 from localllm.daemon.limits import Limits
-from localllm.daemon.server import Server, on_signals
+from localllm.daemon.server import Server, log_accept_errors_once_a_minute, on_signals
 from localllm.errors import ConfigError
 
 Say = Callable[[str], None]
@@ -82,6 +82,7 @@ async def serve_until_signal(backend: Backend, options: ServeOptions, say: Say) 
     in_time = True
     try:
         with on_signals(stop.set, server.stop_now):
+            log_accept_errors_once_a_minute()
             await _listen(server, options, say)
             gc.collect()
             gc.freeze()

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
@@ -178,6 +179,22 @@ def on_signals(first: Callable[[], object], again: Callable[[], object]) -> Iter
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def log_accept_errors_once_a_minute() -> None:
+    """Keep a shortage of files from filling the log: asyncio reports it with a traceback for every client in line."""
+    loop = asyncio.get_running_loop()
+    last = -60.0
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        nonlocal last
+        if not context.get("message", "").startswith("socket.accept()"):
+            loop.default_exception_handler(context)
+        elif loop.time() - last >= 60.0:
+            last = loop.time()
+            logger.warning("clients wait to be let in: %s", context.get("exception"))
+
+    loop.set_exception_handler(handle)
 
 
 def _num_connections(wanted: int) -> int:

@@ -175,4 +175,6 @@ def test_few_files_pause_and_recover() -> None:
                 assert b"200 OK" in read_all(sock)
         finally:
             process.kill()
-            process.stderr.read()
+            said = process.stderr.read().splitlines()
+        assert len(said) == 1
+        assert "Too many open files" in said[0]

@@ -219,9 +219,11 @@ def completion_requests(
     n = body.n or 1
     if body.best_of is not None and body.best_of != n:
         raise InvalidRequestError("best_of other than n is not offered", param="best_of")
-    prompts = _prompts(body.prompt)
-    if len(prompts) > MAX_PROMPTS:
-        raise InvalidRequestError(f"{len(prompts)} prompts", hint=f"at most {MAX_PROMPTS}", param="prompt")
+    all_prompts = prompts(body.prompt, "prompt")
+    if len(all_prompts) > MAX_PROMPTS:
+        raise InvalidRequestError(f"{len(all_prompts)} prompts", hint=f"at most {MAX_PROMPTS}", param="prompt")
+    if len(all_prompts) > 1 and body.echo and body.logprobs is not None:
+        raise InvalidRequestError("echo with logprobs takes one prompt at a time", param="echo")
     common = _common(body, None)
     # OpenAI's default is 16 tokens, which nobody who leaves it out expects of a local model.
     sampling = _sampling(body, body.max_tokens, body.logprobs)
@@ -232,9 +234,9 @@ def completion_requests(
             sampling=sampling,
             suffix=body.suffix,
             prompt_logprobs=body.logprobs if body.echo else None,
-            **common | {"request_id": request_id and (f"{request_id}-{i}" if len(prompts) > 1 else request_id)},
+            **common | {"request_id": request_id and (f"{request_id}-{i}" if len(all_prompts) > 1 else request_id)},
         )
-        for i, prompt in enumerate(prompts)
+        for i, prompt in enumerate(all_prompts)
     ]
 
 
@@ -359,14 +361,14 @@ def _of_format(form: ResponseFormat) -> Constraint | None:
     return JsonObject()
 
 
-def _prompts(prompt: str | list[Any]) -> list[str | tuple[int, ...]]:
-    """The prompts of a body, whichever of the four forms it has."""
-    if isinstance(prompt, str):
-        return [prompt]
-    if all(isinstance(part, int) for part in prompt):
-        return [tuple(prompt)]
-    if any(isinstance(part, int) for part in prompt):
-        raise InvalidRequestError("prompt mixes token ids with prompts", param="prompt")
-    if any(isinstance(part, list) and not part for part in prompt):
-        raise InvalidRequestError("a prompt of no tokens", param="prompt")
-    return [part if isinstance(part, str) else tuple(part) for part in prompt]
+def prompts(given: str | list[Any], param: str) -> list[str | tuple[int, ...]]:
+    """The prompts of a body, whichever of the four forms it has: text, token ids, or a list of either."""
+    if isinstance(given, str):
+        return [given]
+    if all(isinstance(part, int) for part in given):
+        return [tuple(given)]
+    if any(isinstance(part, int) for part in given):
+        raise InvalidRequestError(f"{param} mixes token ids with whole inputs", param=param)
+    if any(isinstance(part, list) and not part for part in given):
+        raise InvalidRequestError(f"{param} has one of no tokens", param=param)
+    return [part if isinstance(part, str) else tuple(part) for part in given]

@@ -16,8 +16,9 @@ from localllm.daemon import fanout
 from localllm.daemon.dialect import Call, Dialect, Endpoint, Reply
 from localllm.daemon.errors import HttpError
 from localllm.daemon.native import json_reply
-from localllm.daemon.openai import answers
+from localllm.daemon.openai import answers, chunks, vectors
 from localllm.daemon.openai.requests import ChatBody, CompletionBody, chat_request, completion_requests
+from localllm.daemon.openai.values import Head, error_body
 from localllm.daemon.sse import EventStream
 
 _chat_decoder = msgspec.json.Decoder(ChatBody)
@@ -32,9 +33,19 @@ async def chat_completions(call: Call) -> Reply:
     request = chat_request(body, daemon.default_model, head.id)
     events = daemon.run(request, call.caller)
     if body.stream:
-        encoder = answers.ChatStream(head, include_usage=_wants_usage(body))
+        encoder = chunks.ChatStream(head, include_usage=_wants_usage(body))
         return EventStream(events, encoder, daemon.limits)
     return json_reply(answers.chat_completion(head, await _all(events), logprobs=bool(body.logprobs)))
+
+
+async def input_tokens(call: Call) -> Reply:
+    """How many tokens a chat's prompt has, without running it."""
+    daemon = call.daemon
+    body = await daemon.bodies.read_json(call.request, _chat_decoder)
+    request = chat_request(body, daemon.default_model)
+    with daemon.place(request.model, call.caller):
+        rendered = await daemon.backend.render(request)
+    return json_reply({"object": "response.input_tokens", "input_tokens": len(rendered.tokens)})
 
 
 async def completions(call: Call) -> Reply:
@@ -48,7 +59,7 @@ async def completions(call: Call) -> Reply:
     echoes = await _echoes(call, requests, num_choices) if body.echo else ()
     events = streams[0] if len(streams) == 1 else fanout.together(streams, num_choices)
     if body.stream:
-        encoder = answers.CompletionStream(head, include_usage=_wants_usage(body), echoes=echoes)
+        encoder = chunks.CompletionStream(head, include_usage=_wants_usage(body), echoes=echoes)
         return EventStream(events, encoder, daemon.limits)
     gathered = await _all(events)
     return json_reply(answers.completion(head, gathered, logprobs=body.logprobs is not None, echoes=echoes))
@@ -84,8 +95,8 @@ async def _echoes(call: Call, requests: Sequence[CompletionRequest], num_choices
     return texts
 
 
-def _head(prefix: str, model: str) -> answers.Head:
-    return answers.Head(prefix + secrets.token_hex(12), int(time.time()), model)
+def _head(prefix: str, model: str) -> Head:
+    return Head(prefix + secrets.token_hex(12), int(time.time()), model)
 
 
 def _wants_usage(body: ChatBody | CompletionBody) -> bool:
@@ -105,9 +116,11 @@ DIALECT = Dialect(
     "/",
     (
         Endpoint("POST", "/v1/chat/completions", chat_completions),
+        Endpoint("POST", "/v1/chat/completions/input_tokens", input_tokens),
         Endpoint("POST", "/v1/completions", completions),
+        *vectors.ENDPOINTS,
         Endpoint("GET", "/v1/models", list_models),
         Endpoint("GET", "/v1/models/{id:path}", show_model),
     ),
-    answers.error_body,
+    error_body,
 )

@@ -1,0 +1,184 @@
+"""Events to the chunks of OpenAI's streams. Pure, with a state for each request; ids and times are given.
+
+A stream's fixed bytes are made once for a request; a chunk is those around a piece of text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from localllm.api import (
+    ChoiceFinished,
+    Event,
+    Finished,
+    FinishReason,
+    Notice,
+    PromptLogprobs,
+    ReasoningDelta,
+    TextDelta,
+    TokenLogprob,
+    ToolCallEvent,
+)
+from localllm.daemon.errors import Problem
+from localllm.daemon.openai.values import (
+    Head,
+    call_value,
+    chat_logprobs,
+    completion_logprobs,
+    error_body,
+    reason_word,
+    timings_value,
+    unscored,
+    usage_value,
+)
+
+_encode = msgspec.json.encode
+
+
+class _Stream:
+    """What chat and completion streams share."""
+
+    media_type = "text/event-stream"
+    ping = b": ping\n\n"
+    _kind = ""
+
+    def __init__(self, head: Head, *, include_usage: bool) -> None:
+        values = {"id": head.id, "object": self._kind, "created": head.created, "model": head.model}
+        self._start = b"data: " + _encode(values)[:-1] + b","
+        self._choice = self._start + b'"choices":[{"index":'
+        self._include_usage = include_usage
+        self._notices: list[Notice] = []
+        self._ended: set[int] = set()
+
+    def encode(self, events: Sequence[Event]) -> bytes:
+        """The events as server-sent events."""
+        out: list[bytes] = []
+        for event in events:
+            self._write(event, out)
+        return b"".join(out)
+
+    def fail(self, problem: Problem) -> bytes:
+        """The one error event that ends a stream; no [DONE] follows."""
+        return b"data: " + error_body(problem) + b"\n\n"
+
+    def _write(self, event: Event, out: list[bytes]) -> None:
+        raise NotImplementedError
+
+    def _end(self, index: int, reason: FinishReason, out: list[bytes], extra: bytes) -> None:
+        raise NotImplementedError
+
+    def _finish(self, event: Finished, out: list[bytes]) -> None:
+        """The end of the stream: the last choice's end, the usage where asked for, [DONE]."""
+        numbers: dict[str, Any] = {"timings": timings_value(event.usage, event.timings)}
+        if self._notices:
+            numbers["notices"] = self._notices
+        if event.receipt is not None:
+            numbers["receipt"] = event.receipt
+        extra = b"," + _encode(numbers)[1:-1]
+        if not self._ended:
+            self._end(0, event.reason, out, extra)
+        if self._include_usage:
+            usage = _encode(usage_value(event.usage))
+            out.append(self._start + b'"choices":[],"usage":' + usage + extra + b"}\n\n")
+        out.append(b"data: [DONE]\n\n")
+
+
+class ChatStream(_Stream):
+    """The chunks of a chat."""
+
+    _kind = "chat.completion.chunk"
+
+    def __init__(self, head: Head, *, include_usage: bool) -> None:
+        super().__init__(head, include_usage=include_usage)
+        self._deltas: dict[int, bytes] = {}
+        self._num_calls: dict[int, int] = {}
+
+    def _write(self, event: Event, out: list[bytes]) -> None:
+        match event:
+            case TextDelta(text, logprobs, index):
+                if text or logprobs:
+                    self._delta(index, b'"content":' + _encode(text), out, logprobs)
+            case ReasoningDelta(text, logprobs, index):
+                self._delta(index, b'"reasoning_content":' + _encode(text), out, logprobs)
+            case ToolCallEvent(call, index):
+                number = self._num_calls.get(index, 0)
+                self._num_calls[index] = number + 1
+                value = [{"index": number} | call_value(call.id, call.name, call.arguments)]
+                self._delta(index, b'"tool_calls":' + _encode(value), out)
+            case ChoiceFinished(index, reason):
+                self._end(index, reason, out, b"")
+            case Notice():
+                self._notices.append(event)
+            case Finished():
+                self._finish(event, out)
+
+    def _delta(self, index: int, inside: bytes, out: list[bytes], logprobs: Sequence[TokenLogprob] = ()) -> None:
+        start = self._deltas.get(index) or self._open(index, out)
+        if logprobs:
+            known = _encode(chat_logprobs(logprobs))
+            out.append(start + inside + b'},"logprobs":' + known + b',"finish_reason":null}]}\n\n')
+        else:
+            out.append(start + inside + b'},"finish_reason":null}]}\n\n')
+
+    def _open(self, index: int, out: list[bytes]) -> bytes:
+        """The bytes before a delta of choice `index`; its first delta says who speaks."""
+        start = self._choice + b'%d,"delta":{' % index
+        self._deltas[index] = start
+        out.append(start + b'"role":"assistant","content":""},"finish_reason":null}]}\n\n')
+        return start
+
+    def _end(self, index: int, reason: FinishReason, out: list[bytes], extra: bytes) -> None:
+        start = self._deltas.get(index) or self._open(index, out)
+        self._ended.add(index)
+        said = reason_word(reason, index in self._num_calls).encode()
+        out.append(start + b'},"finish_reason":"' + said + b'"}]' + extra + b"}\n\n")
+
+
+class CompletionStream(_Stream):
+    """The chunks of a completion. `echoes[index]` begins choice `index`; empty: nothing does."""
+
+    _kind = "text_completion"
+
+    def __init__(self, head: Head, *, include_usage: bool, echoes: Sequence[str] = ()) -> None:
+        super().__init__(head, include_usage=include_usage)
+        self._echoes = dict(enumerate(echoes))
+        self._num_chars: dict[int, int] = {}
+        self._prompt_logprobs: tuple[TokenLogprob, ...] = ()
+
+    def _write(self, event: Event, out: list[bytes]) -> None:
+        match event:
+            case TextDelta(text, logprobs, index) | ReasoningDelta(text, logprobs, index):
+                self._piece(index, text, logprobs, out)
+            case PromptLogprobs(logprobs):
+                self._prompt_logprobs = logprobs
+            case ChoiceFinished(index, reason):
+                self._end(index, reason, out, b"")
+            case Notice():
+                self._notices.append(event)
+            case Finished():
+                self._finish(event, out)
+
+    def _piece(self, index: int, text: str, logprobs: Sequence[TokenLogprob], out: list[bytes]) -> None:
+        lead = ""
+        if echo := self._echoes.pop(index, ""):
+            text = echo + text
+            if self._prompt_logprobs:
+                lead = unscored(echo, self._prompt_logprobs)
+                logprobs = (*self._prompt_logprobs, *logprobs)
+        if not text and not logprobs:
+            return
+        at = self._num_chars.get(index, 0)
+        self._num_chars[index] = at + len(text)
+        known = _encode(completion_logprobs(logprobs, at, lead)) if logprobs else b"null"
+        out.append(
+            self._choice + b'%d,"text":%b,"logprobs":%b,"finish_reason":null}]}\n\n' % (index, _encode(text), known)
+        )
+
+    def _end(self, index: int, reason: FinishReason, out: list[bytes], extra: bytes) -> None:
+        self._piece(index, "", (), out)
+        self._ended.add(index)
+        said = reason_word(reason, False).encode()
+        out.append(self._choice + b'%d,"text":"","logprobs":null,"finish_reason":"%b"}]%b}\n\n' % (index, said, extra))
