@@ -221,9 +221,9 @@ class Bench:
         return engine
 
     async def _warm_up(self, engine: EngineProcess) -> None:
-        """Touch the memory once, and let the scheduler learn what a prompt costs here."""
+        """Touch the memory, and let the scheduler learn what a prompt costs: else the first round would pay for it."""
         await self._run(engine, 32, 2)
-        await self._beside_streams(engine, Sizes())
+        await self._beside_streams(engine)
 
     async def _keep(self, count: int) -> None:
         """End the engines that were not used for longest till `count` are left."""
@@ -237,9 +237,9 @@ class Bench:
         prompt_s, decode_s = max(1e-6, end.timings.prompt_s), max(1e-6, end.timings.decode_s)
         return {"prefill": prompt_tokens / prompt_s, "decode_1": (self.sizes.answer - 1) / decode_s}
 
-    async def _beside_streams(self, engine: EngineProcess, sizes: Sizes | None = None) -> dict[str, float]:
+    async def _beside_streams(self, engine: EngineProcess) -> dict[str, float]:
         """A prompt that arrives while three streams decode: seconds to its first token, then the rate of all four."""
-        sizes = sizes or self.sizes
+        sizes = self.sizes
         if engine.spec.num_slots < _NUM_STREAMS or not sizes.late:
             return {}
         room = engine.spec.num_ctx - _SHORT - 1
