@@ -51,11 +51,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     num_slots: Annotated[
         Annotated[int, Meta(ge=1, le=256)] | None, Meta(description="Requests that one model runs at once.")
     ] = None
+    kv_type: Annotated[
+        str | None, Meta(description='Type of the cache, such as "q8_0": half the memory of the default "f16".')
+    ] = None
+    flash_attn: Annotated[bool | None, Meta(description="Use flash attention, or not; a quantized cache needs it.")] = (
+        None
+    )
     tuned: Annotated[bool, Meta(description="Use what `localllm tune` found for a model on this machine.")] = True
     host: Annotated[str, Meta(description="Address that `localllm serve` listens on.")] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65535, description="Port that `localllm serve` listens on; 0 takes a free one.")] = (
-        11435
-    )
+    port: Annotated[
+        int, Meta(ge=0, le=65535, description="Port that `localllm serve` listens on; 0 takes a free one.")
+    ] = 11435
     key_file: Annotated[
         Path | None, Meta(description="Keys that clients of `localllm serve` must show: KEY or NAME = KEY a line.")
     ] = None

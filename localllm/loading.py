@@ -17,12 +17,14 @@ from localllm import devices, tuned
 from localllm.api import LoadOptions, Notice
 from localllm.config import Settings
 from localllm.engine.frames import LoadSpec
-from localllm.errors import EngineLoadError, InvalidRequestError, ModelNotFoundError
+from localllm.errors import AdapterError, EngineLoadError, InvalidRequestError, ModelNotFoundError
+from localllm.kv_types import check_kv_types
 from localllm.memory import DeviceMemory, LoadPlan, plan
-from localllm.model_shape import DIFFUSION, ModelFacts, kv_bytes_per_token, model_facts
+from localllm.model_shape import DIFFUSION, MAX_UBATCH, ModelFacts, kv_bytes_per_token, model_facts
 from localllm.name import ModelName
 from localllm.paths import prefix_dir
 from localllm.pool import PlannedLoad
+from localllm.store.adapter_files import check_adapters, resolve_adapters
 from localllm.store.files import free_bytes
 from localllm.store.gguf import find_shards, gguf_summary, read_gguf
 from localllm.store.manifest import Blob, Manifest, utc_now
@@ -79,10 +81,15 @@ def plan_load(
     wanted, tuning_notices = tuned.fill_in(_merge(options, manifest, settings), manifest, paths)
     _check(wanted)
     facts = read_facts(manifest.name, paths)
+    check_kv_types(facts, wanted)
+    adapters = resolve_adapters(wanted.adapters)
+    if adapters and facts.task != "generate":
+        raise AdapterError(f"{manifest.name} does not generate text: adapters cannot be applied")
+    adapter_bytes = check_adapters(adapters, paths)
     if facts.architecture in DIFFUSION:
         hint = "take a model that writes one token after another"
         raise EngineLoadError(f"{manifest.name} writes by diffusion, which localllm cannot do", hint=hint)
-    available = devices.available_memory()
+    available = max(0, devices.available_memory() - adapter_bytes)
     chosen = _choose(facts, available, wanted)
     left = max(0, available - chosen.needed_bytes)
     host_bytes = min(HOST_CACHE_BYTES, left // HOST_CACHE_SHARE)
@@ -92,13 +99,17 @@ def plan_load(
         num_cells=chosen.num_cells,
         num_slots=chosen.num_slots,
         num_batch=chosen.num_batch,
+        num_ubatch=wanted.num_ubatch or MAX_UBATCH,
         num_threads=wanted.num_threads or devices.num_cores(),
         num_threads_batch=wanted.num_threads_batch or 0,
         kv_layout=chosen.kv_layout,
         devices=_device_names(wanted.device),
         num_gpu_layers=-1 if wanted.num_gpu_layers is None else wanted.num_gpu_layers,
         use_mmap=wanted.use_mmap,
-        host_tokens=host_bytes // max(1, kv_bytes_per_token(facts)),
+        flash_attn=wanted.flash_attn,
+        kv_type_k=wanted.kv_type_k or "f16",
+        kv_type_v=wanted.kv_type_v or "f16",
+        host_tokens=host_bytes // max(1, _token_bytes(facts, wanted)),
         task=facts.task,
         pooling=facts.pooling,
         is_causal=facts.is_causal,
@@ -107,8 +118,13 @@ def plan_load(
         prefix_dir=str(prefix_dir()),
         prefix_key=_model_key(manifest, paths),
         prefix_disk_bytes=_prefix_disk_bytes(wanted),
+        adapters=adapters,
     )
-    return PlannedLoad(spec, chosen.needed_bytes, (*tuning_notices, *chosen.notices), hold)
+    return PlannedLoad(spec, chosen.needed_bytes + adapter_bytes, (*tuning_notices, *chosen.notices), hold)
+
+
+def _token_bytes(facts: ModelFacts, wanted: LoadOptions) -> int:
+    return kv_bytes_per_token(facts, wanted.kv_type_k or "f16", wanted.kv_type_v or "f16")
 
 
 def _prefix_disk_bytes(wanted: LoadOptions) -> int:
@@ -148,7 +164,7 @@ def _check(wanted: LoadOptions) -> None:
         raise InvalidRequestError(f"num_slots is {wanted.num_slots}", hint=f"num_slots lies between 1 and {MAX_SLOTS}")
     if wanted.num_batch is not None and wanted.num_batch < max(32, wanted.num_slots or 1):
         raise InvalidRequestError(f"num_batch is {wanted.num_batch}", hint="at least 32, and one for each slot")
-    for name in ("num_ctx", "num_threads", "num_threads_batch"):
+    for name in ("num_ctx", "num_threads", "num_threads_batch", "num_ubatch"):
         value = getattr(wanted, name)
         if value is not None and value < 1:
             raise InvalidRequestError(f"{name} is {value}", hint=f"{name} is at least 1")
@@ -162,6 +178,9 @@ def _merge(options: LoadOptions, manifest: Manifest, settings: Settings) -> Load
         "device": settings.device,
         "num_gpu_layers": settings.num_gpu_layers,
         "tuned": settings.tuned,
+        "kv_type_k": settings.kv_type,
+        "kv_type_v": settings.kv_type,
+        "flash_attn": settings.flash_attn,
     }
     missing = {name: value for name, value in fallback.items() if getattr(options, name) is None}
     return msgspec.structs.replace(options, **missing)
@@ -181,7 +200,7 @@ def _choose(facts: ModelFacts, available: int, wanted: LoadOptions) -> LoadPlan:
     if wanted.kv_layout is not None or pool.num_slots == 1:
         return pool
     layout: Literal["streams"] = "streams"
-    bytes_of_streams = pool.num_ctx * pool.num_slots * kv_bytes_per_token(facts)
+    bytes_of_streams = pool.num_ctx * pool.num_slots * _token_bytes(facts, wanted)
     if bytes_of_streams > available // STREAMS_SHARE:
         return pool
     streams = msgspec.structs.replace(wanted, kv_layout=layout, num_ctx=pool.num_ctx)

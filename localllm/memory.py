@@ -13,7 +13,7 @@ import msgspec
 
 from localllm.api import LoadOptions, Notice
 from localllm.errors import InvalidRequestError, OutOfMemoryError
-from localllm.model_shape import KV_TYPES, ModelFacts, compute_bytes, layer_kv_bytes
+from localllm.model_shape import KV_TYPES, MAX_UBATCH, ModelFacts, compute_bytes, layer_kv_bytes
 
 MIN_CTX = 512
 DEFAULT_SLOTS = 4
@@ -78,7 +78,6 @@ def plan(
     devices: Sequence[DeviceMemory],
     options: LoadOptions | None = None,
     *,
-    kv_type: str = "f16",
     swa_full: bool = True,
 ) -> LoadPlan:
     """Choose context and placement. Exactly one device is the host.
@@ -89,12 +88,14 @@ def plan(
     that is not there or a context that is none.
     """
     options = options or LoadOptions()
-    if kv_type not in KV_TYPES:
-        raise InvalidRequestError(f"{kv_type} is no cache type", hint=f"one of {', '.join(KV_TYPES)}", param="kv_type")
+    for name in ("kv_type_k", "kv_type_v"):
+        kv_type = getattr(options, name)
+        if kv_type is not None and kv_type not in KV_TYPES:
+            raise InvalidRequestError(f"{kv_type} is no cache type", hint=f"one of {', '.join(KV_TYPES)}", param=name)
     if options.num_ctx is not None and options.num_ctx < 1:
         raise InvalidRequestError(f"a context of {options.num_ctx} tokens", hint="1 or more", param="num_ctx")
     host, accelerators = _choose_devices(devices, options)
-    return _Planner(model, host, accelerators, options, kv_type=kv_type, swa_full=swa_full).plan()
+    return _Planner(model, host, accelerators, options, swa_full=swa_full).plan()
 
 
 def which_to_evict(loaded: Sequence[Resident], needed_bytes: int, device: str | None = None) -> list[str]:
@@ -145,11 +146,11 @@ class _Planner:
         accelerators: tuple[DeviceMemory, ...],
         options: LoadOptions,
         *,
-        kv_type: str,
         swa_full: bool,
     ) -> None:
         self.model, self.host, self.accelerators, self.options = model, host, accelerators, options
-        self.kv_type, self.swa_full = kv_type, swa_full
+        self.swa_full = swa_full
+        self.kv_type_k, self.kv_type_v = options.kv_type_k or "f16", options.kv_type_v or "f16"
         self.num_slots = options.num_slots or DEFAULT_SLOTS
         self.num_batch = options.num_batch or DEFAULT_BATCH
         self.kv_layout: Literal["unified", "streams"] = options.kv_layout or "unified"
@@ -173,12 +174,25 @@ class _Planner:
 
     def kv(self, layer: int, num_cells: int) -> int:
         return layer_kv_bytes(
-            self.model, layer, num_cells, num_slots=self.num_slots, kv_type=self.kv_type, swa_full=self.swa_full
+            self.model,
+            layer,
+            num_cells,
+            num_slots=self.num_slots,
+            kv_type=self.kv_type_k,
+            kv_type_v=self.kv_type_v,
+            swa_full=self.swa_full,
         )
 
     def scratch(self, num_cells: int) -> int:
         per_stream = num_cells if self.kv_layout == "unified" else num_cells // self.num_slots
-        return compute_bytes(self.model, per_stream, num_batch=self.num_batch, num_slots=self.num_slots)
+        return compute_bytes(
+            self.model,
+            per_stream,
+            num_batch=self.num_batch,
+            num_slots=self.num_slots,
+            num_ubatch=self.options.num_ubatch or MAX_UBATCH,
+            flash_attn=self.options.flash_attn is not False,
+        )
 
     def context_bytes(self, num_ctx: int) -> int:
         """Cells, recurrent state and scratch on one device."""

@@ -53,7 +53,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     layer without attention. `num_ff` is the widest feed-forward of one token. `sliding` marks the layers that look back
     only `sliding_window` tokens. `recurrent_bytes` is the state of one sequence over all recurrent layers. `pooling` is
     how vectors of tokens become one of the text, where the file says it; a model that is not `is_causal` takes a text
-    in one pass.
+    in one pass. `is_mla`: keys and values are one compressed thing, so their cache has one type.
     """
 
     name: str
@@ -74,6 +74,8 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     task: Task = "generate"
     pooling: str | None = None
     is_causal: bool = True
+    num_heads: int = 0
+    is_mla: bool = False
 
     @property
     def num_layers(self) -> int:
@@ -86,35 +88,57 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
         return sum(self.layer_bytes) + self.input_bytes + self.output_bytes
 
 
-def kv_bytes_per_token(model: ModelFacts, kv_type: str = "f16") -> int:
-    """Bytes that one more token of context takes over all layers, with full-size caches."""
-    return sum(_cell_bytes(model, layer, kv_type) for layer in range(model.num_layers))
+def kv_bytes_per_token(model: ModelFacts, kv_type: str = "f16", kv_type_v: str | None = None) -> int:
+    """Bytes that one more token of context takes over all layers, with full-size caches.
+
+    `kv_type` is the keys' type, and the values' too where `kv_type_v` is None.
+    """
+    return sum(_cell_bytes(model, layer, kv_type, kv_type_v or kv_type) for layer in range(model.num_layers))
 
 
 def layer_kv_bytes(
-    model: ModelFacts, layer: int, num_cells: int, *, num_slots: int = 1, kv_type: str = "f16", swa_full: bool = True
+    model: ModelFacts,
+    layer: int,
+    num_cells: int,
+    *,
+    num_slots: int = 1,
+    kv_type: str = "f16",
+    kv_type_v: str | None = None,
+    swa_full: bool = True,
 ) -> int:
-    """Bytes of one layer's cache. Without `swa_full` a sliding layer keeps its window per slot and one step."""
+    """Bytes of one layer's cache; types as in `kv_bytes_per_token`.
+
+    Without `swa_full` a sliding layer keeps its window per slot and one step.
+    """
     if not swa_full and model.sliding_window and layer < len(model.sliding) and model.sliding[layer]:
         num_cells = min(num_cells, _pad(model.sliding_window * num_slots + MAX_UBATCH))
-    return num_cells * _cell_bytes(model, layer, kv_type)
+    return num_cells * _cell_bytes(model, layer, kv_type, kv_type_v or kv_type)
 
 
-def compute_bytes(model: ModelFacts, num_cells: int, *, num_batch: int, num_slots: int) -> int:
+def compute_bytes(
+    model: ModelFacts,
+    num_cells: int,
+    *,
+    num_batch: int,
+    num_slots: int,
+    num_ubatch: int = MAX_UBATCH,
+    flash_attn: bool = True,
+) -> int:
     """Estimated scratch of one device for steps of up to `num_batch` tokens that give one output per slot.
 
     Activations (f32), the attention mask (f16), and the logits twice: in the graph and in the output buffer. A model
-    that is not causal makes one step of a whole context.
+    that is not causal makes one step of a whole context. Without `flash_attn` each head's scores (f32) are kept whole.
     """
-    ubatch = min(num_batch, MAX_UBATCH) if model.is_causal else max(MAX_UBATCH, num_cells)
+    ubatch = min(num_batch, num_ubatch) if model.is_causal else max(MAX_UBATCH, num_cells)
     activations = 4 * ubatch * (3 * model.num_ff + 4 * model.num_embd)
     mask = 2 * ubatch * num_cells
+    scores = 0 if flash_attn else 4 * ubatch * num_cells * model.num_heads
     num_outputs = 2 * num_slots
     if model.task != "generate":
         # llama.cpp keeps room for the logits of every token that has a vector, and decoders compute them too.
         num_outputs = 2 * ubatch if model.is_causal else ubatch
     logits = 4 * num_outputs * model.num_vocab
-    return (activations + mask + logits) * 9 // 8
+    return (activations + mask + scores + logits) * 9 // 8
 
 
 def model_facts(
@@ -160,6 +184,8 @@ def model_facts(
             for layer in range(num_layers)
         ),
         key_length=count("attention.key_length", head_length),
+        num_heads=num_heads,
+        is_mla=mla or arch == "deepseek4",
         value_length=0 if mla else count("attention.value_length", head_length),
         input_bytes=input_bytes,
         output_bytes=output_bytes,
@@ -187,10 +213,14 @@ def _task(arch: str, metadata: Mapping[str, Any], pooling_type: Any) -> tuple[Ta
     return "generate", None
 
 
-def _cell_bytes(model: ModelFacts, layer: int, kv_type: str) -> int:
+def _cell_bytes(model: ModelFacts, layer: int, kv_type_k: str, kv_type_v: str) -> int:
+    """Keys and values of one token, each in whole blocks of its type."""
     heads = model.num_heads_kv if isinstance(model.num_heads_kv, int) else model.num_heads_kv[layer]
-    block_bytes, block = KV_TYPES[kv_type]
-    return heads * (model.key_length + model.value_length) * block_bytes // block
+    found = 0
+    for length, kv_type in ((model.key_length, kv_type_k), (model.value_length, kv_type_v)):
+        block_bytes, block = KV_TYPES[kv_type]
+        found += -(-heads * length // block) * block_bytes
+    return found
 
 
 def _pad(num_cells: int, step: int = 256) -> int:

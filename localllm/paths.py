@@ -37,6 +37,11 @@ def config_file() -> Path:
     return platformdirs.user_config_path("localllm", appauthor=False) / "config.toml"
 
 
+def adapter_dir() -> Path:
+    """LoRA adapters that can be called by their names."""
+    return data_dir() / "adapters"
+
+
 def tuned_dir() -> Path:
     """What `localllm tune` found, a folder for each model."""
     return data_dir() / "tuned"

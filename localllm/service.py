@@ -39,6 +39,7 @@ from localllm.config import Settings
 from localllm.errors import InvalidRequestError, LocalLLMError, ModelNotFoundError
 from localllm.name import ModelName
 from localllm.pool import EnginePool, Lease, PlannedLoad
+from localllm.store.adapter_files import resolve_adapters
 from localllm.store.manifest import Manifest
 from localllm.store.store import ModelStore
 
@@ -96,6 +97,7 @@ class Service:
         if not request.messages:
             raise InvalidRequestError("a chat without messages", hint="give at least one user message")
         check_sampling(request.sampling)
+        request = msgspec.structs.replace(request, adapters=resolve_adapters(request.adapters))
         async for item in self._open(request.model):
             if not isinstance(item, _Opened):
                 yield item
@@ -108,6 +110,7 @@ class Service:
     async def complete(self, request: CompletionRequest) -> AsyncIterator[Event]:
         """See Backend.complete."""
         check_sampling(request.sampling)
+        request = msgspec.structs.replace(request, adapters=resolve_adapters(request.adapters))
         async for item in self._open(request.model):
             if not isinstance(item, _Opened):
                 yield item

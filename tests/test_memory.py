@@ -98,6 +98,7 @@ def test_kv_bytes_per_token() -> None:
     assert kv_bytes_per_token(QWEN3_30B) == 98_304
     assert kv_bytes_per_token(LLAMA3_8B, "q8_0") == 131_072 * 34 // 64
     assert kv_bytes_per_token(LLAMA3_8B, "f32") == 2 * 131_072
+    assert kv_bytes_per_token(LLAMA3_8B, "f16", "q4_0") == 131_072 // 2 + 131_072 // 2 * 18 // 64
 
 
 def test_the_cache_of_smollm2_is_what_llama_cpp_reports() -> None:
@@ -271,11 +272,12 @@ def test_a_context_that_is_none(options: LoadOptions) -> None:
 
 def test_an_unknown_cache_type() -> None:
     with pytest.raises(InvalidRequestError, match="q9"):
-        plan(SMOLLM2, [cpu(8 * GIB)], kv_type="q9")
+        plan(SMOLLM2, [cpu(8 * GIB)], LoadOptions(kv_type_v="q9"))
 
 
 def test_a_smaller_cache_type_gives_more_context() -> None:
-    assert plan(LLAMA3_8B, [cpu(12 * GIB)], kv_type="q8_0").num_ctx > plan(LLAMA3_8B, [cpu(12 * GIB)]).num_ctx
+    small = LoadOptions(kv_type_k="q8_0", kv_type_v="q8_0")
+    assert plan(LLAMA3_8B, [cpu(12 * GIB)], small).num_ctx > plan(LLAMA3_8B, [cpu(12 * GIB)]).num_ctx
     assert plan(GEMMA3_4B, [cpu(8 * GIB)], swa_full=False).num_ctx > plan(GEMMA3_4B, [cpu(8 * GIB)]).num_ctx
 
 
