@@ -14,7 +14,7 @@ Truncate = Literal["error", "oldest"]
 
 
 class Adapter(Value, frozen=True):
-    """A LoRA adapter: a GGUF file, applied with `scale`."""
+    """A LoRA adapter: a GGUF file, or the name of one in the adapters' folder, applied with `scale`."""
 
     path: str
     scale: float = 1.0

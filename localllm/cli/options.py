@@ -14,10 +14,14 @@ import typer
 from localllm.cli.complete import complete_model
 
 if TYPE_CHECKING:
-    from localllm.api import LoadOptions, SamplingParams
+    from localllm.api import Adapter, LoadOptions, SamplingParams
 
 Json = Annotated[bool, typer.Option("--json", help="Write one JSON document to standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No narration; errors only.")]
+Adapters = Annotated[
+    list[str] | None,
+    typer.Option("--adapter", metavar="FILE[:SCALE]", help="Apply a LoRA adapter, a GGUF file or a name (repeatable)."),
+]
 Offline = Annotated[bool, typer.Option("--offline", help="Do not use the network.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be done.")]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model.", autocompletion=complete_model)]
@@ -85,6 +89,8 @@ LOADING: dict[str, Choice] = {
     "num_threads": Choice(int, "CPU threads.", ("--threads",)),
     "device": Choice(str, '"cpu", "auto", or a device that `localllm doctor` lists.', ("--device",), "NAME"),
     "num_gpu_layers": Choice(int, "Layers kept on the device; -1: all.", ("--gpu-layers", "-ngl")),
+    "kv_type": Choice(str, 'Type of the cache: "f16", "q8_0" (half the memory), "q4_0" and so on.', (), "TYPE"),
+    "flash_attn": Choice(bool | None, "Use flash attention, or not.", ("--flash-attn/--no-flash-attn",)),
     "tuned": Choice(bool | None, "Whether to use what `localllm tune` found.", ("--tuned/--no-tuned",)),
 }
 
@@ -164,5 +170,21 @@ def load_options(settings: Any, *, num_slots: int | None = None) -> LoadOptions:
     """
     from localllm.api import LoadOptions
 
-    names = ("num_ctx", "num_threads", "device", "num_gpu_layers", "tuned")
-    return LoadOptions(num_slots=num_slots or settings.num_slots, **{name: getattr(settings, name) for name in names})
+    names = ("num_ctx", "num_threads", "device", "num_gpu_layers", "tuned", "flash_attn")
+    return LoadOptions(
+        num_slots=num_slots or settings.num_slots,
+        kv_type_k=settings.kv_type,
+        kv_type_v=settings.kv_type,
+        **{name: getattr(settings, name) for name in names},
+    )
+
+
+def adapter(text: str) -> Adapter:
+    """FILE or FILE:SCALE; what stands behind the last colon and is no number belongs to the file's name."""
+    from localllm.api import Adapter
+
+    path, _, scale = text.rpartition(":")
+    try:
+        return Adapter(path, float(scale)) if path else Adapter(text)
+    except ValueError:
+        return Adapter(text)

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from localllm.cli.options import Json, Offline, OptionalModel, Quiet, load_options, with_options
+from localllm.cli.options import (
+    Adapters,
+    Json,
+    Offline,
+    OptionalModel,
+    Quiet,
+    adapter,
+    load_options,
+    with_options,
+)
 from localllm.cli.runtime import Runtime, runtime_of
 
 if TYPE_CHECKING:
@@ -63,6 +72,7 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
     offline: Offline = False,
+    adapters: Adapters = None,
     generation: dict[str, Any],
     sampling: SamplingParams,
     loading: dict[str, Any],
@@ -90,7 +100,11 @@ def run(
         think=think,
         truncate=truncate.value,
         verbose=verbose,
-        generation={**generation, "receipt": receipt is not None},
+        generation={
+            **generation,
+            "receipt": receipt is not None,
+            "adapters": tuple(map(adapter, adapters or ())),
+        },
     )
     asked = read_prompt(prompt, alone=json or raw or receipt is not None)
     if asked is not None:
