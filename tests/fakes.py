@@ -24,8 +24,10 @@ from localllm.engine.batch import (
     Fetch,
     Fetched,
     Lost,
+    Mark,
     Op,
     Restore,
+    Rewind,
     Sampled,
     Save,
     Store,
@@ -33,8 +35,9 @@ from localllm.engine.batch import (
     Trim,
     Written,
 )
+from localllm.engine.checkpoints import StateCost, StateKind
 from localllm.engine.constraint import Grammar
-from localllm.engine.kv_cache import KVCache, Layout
+from localllm.engine.kv_cache import NO_COST, KVCache, Layout
 from localllm.engine.runner import NoSpaceError
 from localllm.engine.scheduler import MAX_FORCED, Output, Scheduler
 from localllm.engine.sequence import Sequence, SequenceStatus
@@ -76,7 +79,7 @@ class FakeRunner:
         num_cells: int,
         layout: Layout,
         *,
-        can_trim: bool = True,
+        kind: StateKind = "plain",
         num_batch: int = 64,
         end_one_in: int = 0,
         num_hidden: int = 0,
@@ -89,7 +92,9 @@ class FakeRunner:
         self.num_cells = num_cells
         self.num_hidden = num_hidden
         self.layout: Layout = layout
-        self.can_trim = can_trim
+        self.kind: StateKind = kind
+        # What a slot can be cut back to, where the rest of a window came from elsewhere.
+        self.floors = [0] * num_slots
         self.num_batch = num_batch
         self.end_one_in = end_one_in
         self.force_one_in = force_one_in
@@ -190,13 +195,15 @@ class FakeRunner:
         match op:
             case Copy(source, target, num_tokens):
                 assert source != target
-                cells = self._part(self.slots[source], num_tokens)
+                cells = self._part(self.slots[source], num_tokens, saved=self.layout == "streams")
                 assert not self.slots[target], f"{op}: the target holds {len(self.slots[target])} tokens"
+                self.floors[target] = num_tokens if self.layout == "streams" else self.floors[source]
                 self.slots[target] = self._shared(cells) if self.layout == "unified" else self._copied(cells)
             case Trim(slot, num_tokens):
                 cells = self.slots[slot]
                 assert num_tokens < len(cells), f"{op} does nothing to {len(cells)} tokens"
-                assert num_tokens == 0 or self.can_trim, f"{op}: this state cannot be cut"
+                assert num_tokens == 0 or self._can_cut(slot, num_tokens), f"{op}: this state cannot be cut"
+                self.floors[slot] = min(self.floors[slot], num_tokens)
                 for cell in cells[num_tokens:]:
                     cell.num_refs -= 1
                     self.num_used -= cell.num_refs == 0
@@ -214,7 +221,24 @@ class FakeRunner:
                 self.num_used += len(self.saved[key])
                 self._check_capacity()
                 self.num_used -= len(self.saved[key])
-                self.slots[slot] = self._copied(self._part(self.saved[key], num_tokens))
+                self.slots[slot] = self._copied(self._part(self.saved[key], num_tokens, saved=True))
+                self.floors[slot] = num_tokens
+            case Mark(slot, key):
+                assert key not in self._keys, f"{op}: the key was used before"
+                assert self.slots[slot], f"{op} of nothing"
+                self._keys.add(key)
+                self.saved[key] = [Cell(cell.position, cell.token, cell.digest, 0) for cell in self.slots[slot]]
+            case Rewind(slot, key, num_tokens):
+                marked, cells = self.saved[key], self.slots[slot]
+                assert num_tokens == len(marked), f"{op} of a mark after {len(marked)} tokens"
+                if self.kind == "recurrent" and not cells:
+                    self.slots[slot] = cells = self._copied(marked)
+                assert [cell.digest for cell in cells[:num_tokens]] == [cell.digest for cell in marked]
+                for cell in cells[num_tokens:]:
+                    cell.num_refs -= 1
+                    self.num_used -= cell.num_refs == 0
+                del cells[num_tokens:]
+                self.floors[slot] = num_tokens
             case Drop(key):
                 assert key in self.saved, f"{op}: no such state"
                 del self.saved[key]
@@ -227,9 +251,14 @@ class FakeRunner:
                 assert [cell.token for cell in cells] == stored.tokens
                 self.disk.store(op, [Cell(cell.position, cell.token, cell.digest, 0) for cell in cells])
 
-    def _part(self, cells: list[Cell], num_tokens: int) -> list[Cell]:
+    def _can_cut(self, slot: int, num_tokens: int) -> bool:
+        return self.kind == "plain" or (self.kind == "window" and num_tokens >= self.floors[slot])
+
+    def _part(self, cells: list[Cell], num_tokens: int, *, saved: bool) -> list[Cell]:
+        """The beginning of a slot's cells, or of a saved state, which has less to it."""
         assert 0 < num_tokens <= len(cells), f"{num_tokens} of {len(cells)} tokens"
-        assert self.can_trim or num_tokens == len(cells), f"{num_tokens} of {len(cells)} tokens of an uncuttable state"
+        can_cut = self.kind == "plain" or (self.kind == "window" and not saved)
+        assert can_cut or num_tokens == len(cells), f"{num_tokens} of {len(cells)} tokens of an uncuttable state"
         return cells[:num_tokens]
 
     def _shared(self, cells: list[Cell]) -> list[Cell]:
@@ -384,7 +413,9 @@ class Simulation:
         num_slots: int = 4,
         num_cells: int = 1024,
         layout: Layout = "unified",
-        can_trim: bool = True,
+        kind: StateKind = "plain",
+        turn_tokens: frozenset[int] = frozenset(),
+        cost: StateCost = NO_COST,
         host_tokens: int = 0,
         disk: FakeDisk | None = None,
         num_ctx: int = 1 << 20,
@@ -397,14 +428,21 @@ class Simulation:
         cost_us: Callable[[Batch], int] = lambda _: 1000,
     ) -> None:
         self.cache = KVCache(
-            num_slots, num_cells, layout, can_trim=can_trim, host_tokens=host_tokens, use_disk=disk is not None
+            num_slots,
+            num_cells,
+            layout,
+            kind=kind,
+            turn_tokens=turn_tokens,
+            cost=cost,
+            host_tokens=host_tokens,
+            use_disk=disk is not None,
         )
         self.scheduler = Scheduler(self.cache, StepCost(num_batch, target_us), num_ctx=num_ctx, num_batch=num_batch)
         self.runner = FakeRunner(
             num_slots,
             num_cells,
             layout,
-            can_trim=can_trim,
+            kind=kind,
             num_batch=num_batch,
             end_one_in=end_one_in,
             num_hidden=num_hidden,
@@ -568,8 +606,9 @@ class Simulation:
         assert cache._cells.num_used == runner.num_used + num_planned
         kept = {key: [cell.token for cell in cells] for key, cells in runner.saved.items()}
         host = cache.saved.host
-        assert kept == {key: snapshot.tokens for key, snapshot in host._kept.items() if not snapshot.arriving}
-        assert sum(map(len, kept.values())) <= host.max_tokens
+        expected = {key: snapshot.tokens for key, snapshot in host._kept.items() if not snapshot.arriving}
+        expected |= {key: checkpoint.tokens for key, checkpoint in cache.saved.checkpoints._kept.items()}
+        assert kept == expected
 
 
 def _is_decoding(sequence: Sequence) -> bool:

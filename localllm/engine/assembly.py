@@ -190,8 +190,10 @@ def load(
         spec.num_slots,
         spec.num_cells,
         spec.kv_layout,
-        can_trim=model.can_trim,
+        kind=model.kind,
+        turn_tokens=model.turn_tokens(),
         host_tokens=spec.host_tokens,
+        cost=runner.state_cost(),
         use_disk=spec.prefix_disk_bytes > 0,
     )
     cost = StepCost(spec.num_batch, spec.step_target_us)
@@ -202,7 +204,7 @@ def load(
         send(Failed(request_id, pack_error(error)))
 
     engine = Engine(scheduler, runner, model.vocab, emit, receipt=receipt, pooled=pooled, emit_error=emit_error)
-    runner.disk = open_disk_tier(spec, model, cache, engine.hear)
+    runner.states.disk = open_disk_tier(spec, model, cache, engine.hear)
     constraints = _constraints(model, template.result())
     return Loaded(spec, model, engine, template.result(), scheduler.num_ctx, constraints, adapters)
 

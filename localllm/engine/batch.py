@@ -76,7 +76,27 @@ class Store:
     replaces: tuple[Stored, ...] = ()
 
 
-Op = Copy | Trim | Save | Restore | Drop | Fetch | Store
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Copy what cannot be cut of a slot's state into host memory under `key`."""
+
+    slot: int
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """Put a slot, whose first `num_tokens` are those that `key` was marked after, back to there.
+
+    With a recurrent model the slot may be empty: the mark is its whole state.
+    """
+
+    slot: int
+    key: int
+    num_tokens: int
+
+
+Op = Copy | Trim | Save | Restore | Drop | Fetch | Store | Mark | Rewind
 
 
 @dataclass(frozen=True, slots=True)

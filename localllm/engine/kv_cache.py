@@ -16,32 +16,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from localllm.engine.batch import Copy, Op, Restore, Save, Trim
+from localllm.engine.batch import Copy, Mark, Op, Restore, Rewind, Save, Trim
 from localllm.engine.cells import CellLedger
+from localllm.engine.checkpoints import Checkpoint, StateCost, StateKind, places
+from localllm.engine.disk_index import PRIVATE
+from localllm.engine.prefix_search import MIN_MOVE, Coming, PrefixSearch, Slot, Source
 from localllm.engine.prefix_tree import PrefixTree
 from localllm.engine.saved_prefixes import Arriving, SavedPrefixes
 from localllm.engine.snapshots import Snapshot
 
 Layout = Literal["streams", "unified"]
 
-# Below this many tokens, computing is cheaper than moving state about.
-MIN_MOVE = 16
+NO_COST = StateCost()
 
 # Cells of the unified pool that stay free for each busy slot when another sequence is let in.
 GROWTH = 16
-
-
-@dataclass(eq=False, slots=True)
-class Slot:
-    """A sequence id of llama.cpp. `tokens` are planned; the first `num_computed` of them are in its cells."""
-
-    index: int
-    tokens: list[int]
-    num_computed: int = 0
-    busy: bool = False
-    last_used: int = 0
-    scope: str = ""
-    settled: bool = False  # the disk needs none of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +41,13 @@ class Placement:
     num_cached: int
 
 
-@dataclass(frozen=True, slots=True)
-class Coming:
-    """Busy slot `slot` is about to compute the first `num_tokens` of a sequence: waiting for them is cheaper."""
-
-    slot: int
-    num_tokens: int
-
-
 class KVCache:
     """Slots, their cells and the prefixes they hold.
 
     Methods that take `ops` append what has to be carried out, in order, for the account to be true.
 
-    `can_trim` is False for recurrent and hybrid models, whose state cannot be cut: there a prefix is reused only whole.
-    `host_tokens` and `use_disk`: see SavedPrefixes.
+    `kind` says what can be cut back to a shorter prefix; where something cannot, prompts get checkpoints, also where
+    their `turn_tokens` are. `host_tokens`, `cost` and `use_disk`: see SavedPrefixes.
     """
 
     def __init__(
@@ -75,19 +56,27 @@ class KVCache:
         num_cells: int,
         layout: Layout,
         *,
-        can_trim: bool = True,
+        kind: StateKind = "plain",
+        turn_tokens: frozenset[int] = frozenset(),
         host_tokens: int = 0,
+        cost: StateCost = NO_COST,
         use_disk: bool = False,
     ) -> None:
         self.layout: Layout = layout
         self.num_slots = num_slots
         self.num_cells = num_cells
-        self.can_trim = can_trim
+        self.kind: StateKind = kind
+        self._turn_tokens = turn_tokens
         self.max_length = num_cells if layout == "unified" else num_cells // num_slots
         self._slots = [Slot(i, []) for i in range(num_slots)]
         self._cells = CellLedger(num_slots)
         self._tree: PrefixTree[Slot] = PrefixTree()
-        self.saved = SavedPrefixes(host_tokens, whole=not can_trim, use_disk=use_disk, max_length=self.max_length)
+        self.saved = SavedPrefixes(
+            host_tokens, kind=kind, cost=cost, use_disk=use_disk, max_length=self.max_length
+        )
+        # A stream is copied by way of a saved state, of which only the end of a window can be cut.
+        self._copies_whole = kind == "window" and layout == "streams"
+        self._search = PrefixSearch(self._tree, self.saved, kind, copies_whole=self._copies_whole)
         self._tick = 0
 
     # --- a sequence comes, grows and goes -------------------------------------------------------------------------
@@ -101,46 +90,50 @@ class KVCache:
         Without `fetch` nothing is read from disk: nobody should wait for it twice.
         """
         self._tick += 1
-        source, num_cached, coming = self._longest_prefix(tokens, scope)
-        if coming is not None and coming.num_tokens - num_cached >= MIN_MOVE:
+        source, coming = self._search.find(tokens, scope)
+        if coming is not None and coming.num_tokens - source.num_tokens >= MIN_MOVE:
+            self._mark_at(self._slots[coming.slot], coming.num_tokens)
             return coming
-        arriving = self.saved.fetch(tokens[:-1], num_cached, scope, self._tick, ops) if fetch else None
+        arriving = self.saved.fetch(tokens[:-1], source.num_tokens, scope, self._tick, ops) if fetch else None
         if arriving is not None:
             return arriving
-        target = self._choose_slot(source, num_cached)
+        target = self._choose_slot(source)
         if target is None:
             return None
-        if target is not source and num_cached < MIN_MOVE:
-            source, num_cached = None, 0
-        num_new = len(tokens) - (num_cached if isinstance(source, Slot) else 0)
+        if target is not source.holder and source.num_tokens < MIN_MOVE:
+            source = Source()
+        holder, num_cached = source.holder, source.num_tokens
+        num_new = len(tokens) - (num_cached if isinstance(holder, Slot) else 0)
         num_new += GROWTH * sum(slot.busy for slot in self._slots)
-        if isinstance(source, Snapshot):
+        if isinstance(holder, Snapshot):
             # All of it is restored before the rest is cut off.
-            num_new = max(num_new, len(source.tokens))
-        self._clear(target, num_cached if target is source else 0, ops)
-        if not self._make_room(num_new, {source, target}, ops):
-            if not isinstance(source, Slot) or source.busy or target is source:
-                self.saved.host.move_drops(ops)
+            num_new = max(num_new, len(holder.tokens))
+        self._take_over(target, source, ops)
+        if not self._make_room(num_new, {holder, target}, ops):
+            if not isinstance(holder, Slot) or holder.busy or target is holder:
+                self.saved.move_drops(ops)
                 return None
             # Keeping the source whole takes too many cells: let it become the target.
-            target = source
-            self._clear(target, num_cached, ops)
-            if not self._make_room(num_new, {source}, ops):
-                self.saved.host.move_drops(ops)
+            target = holder
+            self._take_over(target, source, ops)
+            if not self._make_room(num_new, {holder}, ops):
+                self.saved.move_drops(ops)
                 return None
-        if target is not source:
-            self._fill(target, source, num_cached, ops)
+        if target is not holder:
+            self._fill(target, source, ops)
         target.busy = True
         target.num_computed = num_cached
         target.tokens = tokens
         target.scope = scope
         target.last_used = self._tick
-        if isinstance(source, Snapshot):
-            source.last_used = self._tick
+        target.places = [] if scope.startswith(PRIVATE) else self._places(tokens, num_cached)
+        for used in (holder, source.checkpoint):
+            if used is not None:
+                used.last_used = self._tick
         self._cells.append(target.index, len(tokens) - num_cached)
         self._tree.insert(tokens, target, scope)
         # Only now: the state that was restored may be among those that had to go.
-        self.saved.host.move_drops(ops)
+        self.saved.move_drops(ops)
         return Placement(target.index, num_cached)
 
     def reserve(self, slot: int, num_tokens: int, ops: list[Op]) -> bool:
@@ -151,7 +144,7 @@ class KVCache:
         if num_tokens > self.max_length:
             return False
         fits = self._make_room(missing, set(), ops)
-        self.saved.host.move_drops(ops)
+        self.saved.move_drops(ops)
         if fits:
             self._cells.append(slot, missing)
         return fits
@@ -167,9 +160,21 @@ class KVCache:
             return self.num_free_cells
         return self.max_length - self._cells.length(slot)
 
-    def computed(self, slot: int, num_computed: int) -> None:
+    def computed(self, slot: int, num_computed: int, ops: list[Op]) -> None:
         """Record how many tokens of a busy slot are in its cells."""
-        self._slots[slot].num_computed = num_computed
+        held = self._slots[slot]
+        held.num_computed = num_computed
+        while held.places and held.places[0] <= num_computed:
+            if held.places.pop(0) == num_computed:
+                key = self.saved.checkpoints.keep(held.tokens[:num_computed], self._tick, held.scope)
+                self.saved.move_drops(ops)
+                if key is not None:
+                    ops.append(Mark(slot, key))
+
+    def until_checkpoint(self, slot: int) -> int:
+        """How many tokens of a busy slot may be computed until a checkpoint is due."""
+        held = self._slots[slot]
+        return held.places[0] - held.num_computed if held.places else self.max_length
 
     def cut(self, slot: int, num_computed: int, ops: list[Op]) -> None:
         """Keep the first `num_computed` tokens of a busy slot: what follows was computed and proved wrong."""
@@ -185,13 +190,14 @@ class KVCache:
         held.num_computed = len(tokens)
         held.last_used = self._tick
         held.settled = False
+        held.places = []
         if self._cells.length(slot) > len(tokens):
             # Cells that were planned and never filled: only the account knows of them.
             self._cells.trim(slot, len(tokens))
         self._tree.insert(tokens, held, held.scope)
         if self.layout == "unified" and self.saved.host.max_tokens:
             self._evict(held, ops)
-        self.saved.host.move_drops(ops)
+        self.saved.move_drops(ops)
 
     def relocate(self, slot: int, target: int, ops: list[Op]) -> None:
         """Move a busy slot's content to a slot that is not busy."""
@@ -207,17 +213,18 @@ class KVCache:
         self._cells.append(target, num_planned)
         other.tokens, other.num_computed, other.busy = held.tokens, held.num_computed, True
         other.last_used, other.scope = held.last_used, held.scope
-        held.tokens, held.num_computed, held.busy = [], 0, False
+        other.floor, other.places = held.num_computed if self._copies_whole else held.floor, held.places
+        held.tokens, held.num_computed, held.busy, held.floor, held.places = [], 0, False, 0, []
         self._tree.insert(other.tokens, other, other.scope)
         self._tree.remove(held)
-        self.saved.host.move_drops(ops)
+        self.saved.move_drops(ops)
 
     def clear_idle(self, ops: list[Op]) -> bool:
         """Empty all idle slots. False: there was nothing in them."""
         idle = [slot for slot in self._slots if not slot.busy and slot.tokens]
         for slot in idle:
             self._evict(slot, ops)
-        self.saved.host.move_drops(ops)
+        self.saved.move_drops(ops)
         return bool(idle)
 
     def store_next(self, ops: list[Op]) -> bool:
@@ -230,46 +237,37 @@ class KVCache:
     # --- what is there --------------------------------------------------------------------------------------------
 
     @property
+    def can_trim(self) -> bool:
+        """Can tokens of a running sequence be taken back?"""
+        return self.kind in ("plain", "window")
+
+    @property
     def num_free_cells(self) -> int:
         """Cells of the unified pool that nothing uses."""
         return self.num_cells - self._cells.num_used
 
-    def _longest_prefix(self, tokens: list[int], scope: str) -> tuple[Slot | Snapshot | None, int, Coming | None]:
-        """The best source, the tokens it can give now, and the most that a busy slot will be able to give.
+    def _places(self, tokens: list[int], num_cached: int) -> list[int]:
+        """Where checkpoints of a prompt are due."""
+        if self.kind == "plain" or self.saved.checkpoints.max_count == 0:
+            return []
+        return places(tokens, num_cached, self._turn_tokens)
 
-        At least one token is always left to compute: its logits are wanted. Of equal slots an idle one is best: nothing
-        to copy. Host memory has to give more than a slot, for it is copied and, in the unified pool, shares no cells.
-        """
-        best: Slot | None = None
-        coming: Coming | None = None
-        num_cached = 0
-        limit = len(tokens) - 1
-        for matching, holders in self._tree.match(tokens, scope):
-            depth = min(matching, limit)
-            if depth <= num_cached:
-                break
-            for holder in holders:
-                usable = min(depth, holder.num_computed)
-                if not self.can_trim and usable < holder.num_computed:
-                    continue
-                if usable > num_cached or (best is not None and usable == num_cached and best.busy > holder.busy):
-                    best, num_cached = holder, usable
-                if coming is None and holder.busy and self.can_trim:
-                    coming = Coming(holder.index, depth)
-        snapshot, num_saved = self.saved.host.longest(tokens[:limit], scope)
-        if num_saved - num_cached >= MIN_MOVE:
-            return snapshot, num_saved, coming
-        return best, num_cached, coming
+    def _mark_at(self, slot: Slot, place: int) -> None:
+        """Let a busy slot have a checkpoint where another sequence parts from it, which may not find a slot in time."""
+        if self.saved.checkpoints.max_count and self.kind != "plain" and place > slot.num_computed:
+            slot.places = sorted({*slot.places, place})
 
-    def _choose_slot(self, source: Slot | Snapshot | None, num_cached: int) -> Slot | None:
+    def _choose_slot(self, source: Source) -> Slot | None:
+        holder, num_cached = source.holder, source.num_tokens
         idle = [slot for slot in self._slots if not slot.busy]
         if not idle:
             return None
-        if isinstance(source, Slot) and not source.busy:
+        if isinstance(holder, Slot) and not holder.busy:
             # Taking over loses the rest of what the slot holds: fine while that is the smaller part.
-            others = [slot for slot in idle if slot is not source]
-            if len(source.tokens) - num_cached <= max(num_cached, MIN_MOVE) or not others:
-                return source
+            others = [slot for slot in idle if slot is not holder]
+            takes_part = self._copies_whole and MIN_MOVE <= num_cached < holder.num_computed
+            if len(holder.tokens) - num_cached <= max(num_cached, MIN_MOVE) or not others or takes_part:
+                return holder
             idle = others
         empty = [slot for slot in idle if not slot.tokens]
         return empty[0] if empty else min(idle, key=lambda slot: slot.last_used)
@@ -288,31 +286,48 @@ class KVCache:
     def _evict(self, slot: Slot, ops: list[Op]) -> None:
         self._clear(slot, 0, ops)
 
-    def _clear(self, slot: Slot, num_tokens: int, ops: list[Op]) -> None:
+    def _take_over(self, target: Slot, source: Source, ops: list[Op]) -> None:
+        """Leave in an idle slot what it gives itself."""
+        if target is source.holder:
+            self._clear(target, source.num_tokens, ops, source.checkpoint)
+        else:
+            self._clear(target, 0, ops)
+
+    def _clear(self, slot: Slot, num_tokens: int, ops: list[Op], checkpoint: Checkpoint | None = None) -> None:
         """Keep the first `num_tokens` of an idle slot, and in host memory all of it where that is worth it."""
         if len(slot.tokens) - num_tokens >= MIN_MOVE:
             self._save(slot, ops)
         if self._cells.length(slot.index) > num_tokens:
-            ops.append(Trim(slot.index, num_tokens))
+            if checkpoint is None:
+                ops.append(Trim(slot.index, num_tokens))
+            else:
+                ops.append(Rewind(slot.index, checkpoint.key, num_tokens))
+                slot.floor = num_tokens
             self._cells.trim(slot.index, num_tokens)
+        slot.floor = min(slot.floor, num_tokens)
         if num_tokens < len(slot.tokens):
             slot.tokens = slot.tokens[:num_tokens]
             slot.num_computed = num_tokens
             self._tree.insert(slot.tokens, slot, slot.scope)
 
-    def _fill(self, target: Slot, source: Slot | Snapshot | None, num_cached: int, ops: list[Op]) -> None:
-        """Bring the first `num_cached` tokens of `source` into an empty slot."""
-        if source is None or num_cached == 0:
+    def _fill(self, target: Slot, source: Source, ops: list[Op]) -> None:
+        """Bring what `source` gives into an empty slot."""
+        holder, num_tokens = source.holder, source.num_tokens
+        if num_tokens == 0:
             return
-        if isinstance(source, Snapshot):
-            ops.append(Restore(source.key, target.index, num_cached))
-            self._cells.append(target.index, num_cached)
-            return
-        ops.append(Copy(source.index, target.index, num_cached))
-        if self.layout == "unified":
-            self._cells.share(source.index, target.index, num_cached)
+        if isinstance(holder, Snapshot):
+            ops.append(Restore(holder.key, target.index, len(holder.tokens) if source.checkpoint else num_tokens))
+            target.floor = num_tokens if self.kind == "window" else 0
+        elif holder is not None:
+            ops.append(Copy(holder.index, target.index, holder.num_computed if source.checkpoint else num_tokens))
+            target.floor = num_tokens if self._copies_whole else holder.floor
+        if source.checkpoint is not None:
+            ops.append(Rewind(target.index, source.checkpoint.key, num_tokens))
+            target.floor = num_tokens
+        if isinstance(holder, Slot) and self.layout == "unified":
+            self._cells.share(holder.index, target.index, num_tokens)
         else:
-            self._cells.append(target.index, num_cached)
+            self._cells.append(target.index, num_tokens)
 
     def _save(self, slot: Slot, ops: list[Op]) -> None:
         """Keep what a slot holds in host memory, unless it is short or held elsewhere too."""
@@ -324,8 +339,8 @@ class KVCache:
 
     def _serves_for(self, other: Slot, slot: Slot) -> bool:
         """Is all that `slot` holds in `other` too, and to be had from there?"""
-        if self.can_trim:
-            return other.num_computed >= slot.num_computed
+        if self.kind in ("plain", "window"):
+            return other.num_computed >= slot.num_computed >= other.floor
         return not other.busy and other.num_computed == slot.num_computed
 
     # --- self-check -----------------------------------------------------------------------------------------------

@@ -11,24 +11,22 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from localllm.api import SamplingParams, TokenLogprob
 from localllm.binding import C, library_function
 from localllm.engine.adapter_set import AdapterSet
 from localllm.engine.adapters import Adapters, AppliedAdapters
-from localllm.engine.batch import MAX_SCORED, Batch, Chunk, Copy, Drop, Fetch, Op, Restore, Sampled, Save, Store, Trim
+from localllm.engine.batch import MAX_SCORED, Batch, Chunk, Sampled
+from localllm.engine.checkpoints import StateCost, StateKind
 from localllm.engine.constraint import Grammar, Matcher
-from localllm.engine.disk_tier import DiskTier
 from localllm.engine.frames import LoadSpec
 from localllm.engine.logprobs import PromptScores
 from localllm.engine.masked import MaskThread
 from localllm.engine.runner import NoSpaceError
 from localllm.engine.sampling import Sampler
+from localllm.engine.states import States
 from localllm.engine.vocab import Vocab
 from localllm.errors import EngineError, EngineLoadError
-
-State = npt.NDArray[np.uint8]
 
 # ggml's numbers of the types a cache may have; the binding lacks some.
 KV_TYPES = {
@@ -73,8 +71,19 @@ class LlamaModel:
         self.num_params: int = C.llama_model_n_params(self.handle)
         self.weight_bytes: int = C.llama_model_size(self.handle)
         self.description = _text(C.llama_model_desc, self.handle)
-        # State of recurrent and hybrid models cannot be cut back to a shorter prefix.
-        self.can_trim = not (C.llama_model_is_recurrent(self.handle) or C.llama_model_is_hybrid(self.handle))
+        self.kind: StateKind = "plain"
+        if C.llama_model_is_recurrent(self.handle):
+            self.kind = "recurrent"
+        elif C.llama_model_is_hybrid(self.handle):
+            self.kind = "hybrid"
+        elif C.llama_model_n_swa(self.handle) > 0:
+            self.kind = "window"
+
+    def turn_tokens(self) -> frozenset[int]:
+        """The tokens that may stand between the turns of a chat. Only asked for where checkpoints are made."""
+        if self.kind == "plain":
+            return frozenset()
+        return frozenset(token.id for token in self.vocab.special_tokens if token.kind == "control")
 
     def metadata(self, name: str) -> str | None:
         """A value of the model's own metadata, such as "rope.freq_base"; None: it has no such key."""
@@ -118,16 +127,15 @@ class LlamaRunner:
         if not self._context:
             hint = "ask for less context (--ctx) or fewer slots"
             raise EngineLoadError(f"no memory for a context of {spec.num_cells} tokens", hint=hint)
-        self._memory = C.llama_get_memory(self._context)
+        self.states = States(self._context, unified=params.kv_unified)
+        self._kind: StateKind = model.kind
+        self._num_swa: int = C.llama_model_n_swa(model.handle)
         self._lock = model.adapters.lock
         self._adapters = AppliedAdapters(self._context, model.adapters)
-        self._unified = params.kv_unified
         self._buffers = _BatchBuffers(spec.num_batch)
         self._samplers: dict[int, Sampler] = {}
         self._scores = PromptScores(model.vocab)
-        self._saved: dict[int, State] = {}
         self._masks = MaskThread()
-        self.disk: DiskTier | None = None
 
     def open(
         self, sequence_id: int, params: SamplingParams, prompt: list[int], num_prompt_logprobs: int | None = None
@@ -163,11 +171,9 @@ class LlamaRunner:
 
     def run(self, batch: Batch) -> list[Sampled]:
         """See Runner.run."""
-        states: dict[int, State] = {}
-        for op in batch.ops:
-            self._carry_out(op, states)
-        if self.disk is not None:
-            self.disk.computing(bool(batch.chunks))
+        self.states.carry_out(batch.ops)
+        if self.states.disk is not None:
+            self.states.disk.computing(bool(batch.chunks))
         if not batch.chunks:
             return []
         outputs = self._buffers.fill(batch.chunks)
@@ -191,15 +197,31 @@ class LlamaRunner:
             at += len(chunk.tokens)
         return [self._sample(chunk, index) for chunk, index in outputs]
 
+    def state_cost(self) -> StateCost:
+        """What states of this model take besides their tokens. Measured: llama.cpp tells only sizes of what is there."""
+        if self._kind == "plain":
+            return StateCost()
+        self._buffers.fill([Chunk(0, 0, 0, [0], True)])
+        if C.llama_decode(self._context, self._buffers.batch) != 0:
+            raise EngineLoadError("llama.cpp could not compute a token")
+        whole, partial = self.states.sizes(0)
+        self.states.trim(0, 0)
+        if self._kind == "recurrent":
+            return StateCost(whole, whole)  # its tokens take nothing: host memory is counted in bytes
+        if self._kind == "hybrid":
+            tokens = -(-partial // max(1, whole - partial))
+            return StateCost(tokens, tokens)
+        return StateCost(0, self._num_swa * partial // whole)
+
     def keep(self, key: int, state: Any) -> None:
         """See Runner.keep."""
-        self._saved[key] = state
+        self.states.keep(key, state)
 
     def close(self) -> None:
         """Free the context, its memory and all samplers."""
         for sequence_id in list(self._samplers):
             self.release(sequence_id)
-        self._saved.clear()
+        self.states.clear()
         self._masks.close()
         if self._context:
             C.llama_free(self._context)
@@ -236,57 +258,6 @@ class LlamaRunner:
             tuple(logprobs),
             sampler.failure,
         )
-
-    def _carry_out(self, op: Op, states: dict[int, State]) -> None:
-        """Do one cache operation. `states` holds the states read in this step, for copies to several slots."""
-        match op:
-            case Trim(slot, num_tokens):
-                self._trim(slot, num_tokens)
-                states.pop(slot, None)
-            case Copy(source, target, num_tokens) if self._unified:
-                C.llama_memory_seq_cp(self._memory, source, target, 0, num_tokens)
-            case Copy(source, target, num_tokens):
-                state = states.get(source)
-                if state is None:
-                    state = states[source] = self._read_state(source)
-                self._write_state(target, state, num_tokens)
-                states.pop(target, None)
-            case Save(slot, key):
-                held = states.get(slot)
-                self._saved[key] = self._read_state(slot) if held is None else held
-            case Restore(key, slot, num_tokens):
-                self._write_state(slot, self._saved[key], num_tokens)
-                states.pop(slot, None)
-            case Drop(key):
-                del self._saved[key]
-            case Fetch():
-                assert self.disk is not None
-                self.disk.fetch(op)
-            case Store(slot=int(slot)):
-                assert self.disk is not None
-                self.disk.store(op, self._read_state(slot))
-            case Store(key=int(key)):
-                assert self.disk is not None
-                self.disk.store(op, self._saved[key])
-
-    def _trim(self, slot: int, num_tokens: int) -> None:
-        if not C.llama_memory_seq_rm(self._memory, slot, num_tokens, -1):
-            raise EngineError(f"llama.cpp could not cut slot {slot} to {num_tokens} tokens")
-
-    def _read_state(self, slot: int) -> State:
-        size = C.llama_state_seq_get_size(self._context, slot)
-        state = np.empty(size, np.uint8)
-        written = C.llama_state_seq_get_data(self._context, _bytes_of(state), size, slot)
-        if written != size:
-            raise EngineError(f"llama.cpp wrote {written} of {size} bytes of slot {slot}")
-        return state
-
-    def _write_state(self, slot: int, state: State, num_tokens: int) -> None:
-        if C.llama_state_seq_set_data(self._context, _bytes_of(state), state.size, slot) == 0:
-            raise EngineError(f"llama.cpp could not restore slot {slot}")
-        if C.llama_memory_seq_pos_max(self._memory, slot) >= num_tokens:
-            self._trim(slot, num_tokens)
-
 
 class _BatchBuffers:
     """The arrays behind one llama_batch, filled without a Python loop over tokens."""
@@ -333,10 +304,6 @@ def _kv_type(name: str) -> int:
     if name not in KV_TYPES:
         raise EngineLoadError(f"no cache type {name}", hint="known are " + ", ".join(KV_TYPES))
     return KV_TYPES[name]
-
-
-def _bytes_of(state: State) -> Any:
-    return state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
 
 
 def _text(function: Any, handle: Any) -> str:

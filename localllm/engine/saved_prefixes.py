@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from localllm.engine.batch import DiskNews, Fetch, Fetched, Lost, Op, Store, Stored, Written
+from localllm.engine.checkpoints import Checkpoints, StateCost, StateKind
 from localllm.engine.disk_index import DiskIndex
 from localllm.engine.snapshots import Snapshot, Snapshots
 
@@ -35,11 +36,17 @@ class Held(Protocol):
 class SavedPrefixes:
     """At most `host_tokens` tokens in host memory (0: none), and with `use_disk` others on disk.
 
-    `whole`: a state serves only as a whole, none of its own prefixes.
+    `cost` says what states take besides their tokens. Where states serve only as a whole, a quarter of host memory is
+    for checkpoints.
     """
 
-    def __init__(self, host_tokens: int, *, whole: bool, use_disk: bool, max_length: int) -> None:
-        self.host = Snapshots(host_tokens, whole=whole, rescue=self._rescue)
+    def __init__(
+        self, host_tokens: int, *, kind: StateKind, cost: StateCost, use_disk: bool, max_length: int
+    ) -> None:
+        whole = kind != "plain"
+        for_checkpoints = host_tokens // 4 if whole and cost.checkpoint else 0
+        self.checkpoints = Checkpoints(for_checkpoints // max(1, cost.checkpoint))
+        self.host = Snapshots(host_tokens - for_checkpoints, whole=whole, overhead=cost.state, rescue=self._rescue)
         self.disk = DiskIndex(whole=whole)
         self._use_disk = use_disk
         self._max_length = max_length
@@ -75,7 +82,7 @@ class SavedPrefixes:
         key = self.disk.fetching.get(stored)
         if key is None:
             key = self.host.expect(stored.tokens, now, scope)
-            self.host.move_drops(ops)
+            self.move_drops(ops)
             if key is None:
                 return None
             self.disk.fetching[stored] = key
@@ -102,8 +109,14 @@ class SavedPrefixes:
                 return True
         return False
 
+    def move_drops(self, ops: list[Op]) -> None:
+        """Append to `ops` what has to be done for those that went since the last call."""
+        self.host.move_drops(ops)
+        self.checkpoints.move_drops(ops)
+
     def check_integrity(self) -> None:
         """Assert what must hold between any two steps."""
+        self.checkpoints.check_integrity()
         self.host.check_integrity()
         assert all(self.host.is_arriving(key) for key in self.disk.fetching.values())
 

@@ -22,14 +22,17 @@ class Snapshot:
 
 
 class Snapshots:
-    """At most `max_tokens` tokens of prefixes; the least recently used go first.
+    """At most `max_tokens` tokens of prefixes, each with `overhead` on top; the least recently used go first.
 
     `whole`: a state serves only as a whole, so that a longer one replaces none of its own prefixes.
     `rescue` is asked for an operation that saves elsewhere what has to go.
     """
 
-    def __init__(self, max_tokens: int, *, whole: bool, rescue: Callable[[Snapshot], Op | None]) -> None:
+    def __init__(
+        self, max_tokens: int, *, whole: bool, rescue: Callable[[Snapshot], Op | None], overhead: int = 0
+    ) -> None:
         self.max_tokens = max_tokens
+        self._overhead = overhead
         self._whole = whole
         self._rescue = rescue
         self._tree: PrefixTree[Snapshot] = PrefixTree()
@@ -46,14 +49,19 @@ class Snapshots:
             num_tokens, snapshot = self._tree.longest(tokens, scope)
         return snapshot, num_tokens
 
+    def holding(self, tokens: list[int], scope: str) -> tuple[Snapshot | None, int]:
+        """A snapshot in which the most of `tokens` lie, whether or not it can serve them, and how many."""
+        num_tokens, snapshot = self._tree.longest(tokens, scope)
+        return snapshot, num_tokens
+
     def keep(self, tokens: list[int], last_used: int, scope: str, *, settled: bool = False) -> int | None:
         """Make a snapshot and return its key. None: one serves already, it is too long, or all others are newer."""
-        if len(tokens) > self.max_tokens or self.longest(tokens, scope)[1] == len(tokens):
+        if self._size(tokens) > self.max_tokens or self.longest(tokens, scope)[1] == len(tokens):
             return None
         if not self._whole:
             for _, covered in list(self._tree.prefixes(tokens, scope)):
                 self._drop(covered)
-        if not self._make_room(len(tokens), last_used):
+        if not self._make_room(self._size(tokens), last_used):
             return None
         snapshot = self._add(tokens, last_used, scope)
         snapshot.settled = settled
@@ -62,7 +70,7 @@ class Snapshots:
 
     def expect(self, tokens: list[int], last_used: int, scope: str) -> int | None:
         """Set room aside for a prefix that is being read from disk; returns its key. None: there is no room."""
-        if len(tokens) > self.max_tokens or not self._make_room(len(tokens), last_used):
+        if self._size(tokens) > self.max_tokens or not self._make_room(self._size(tokens), last_used):
             return None
         snapshot = self._add(tokens, last_used, scope)
         snapshot.arriving = snapshot.settled = True
@@ -77,7 +85,7 @@ class Snapshots:
             self._tree.insert(snapshot.tokens, snapshot, snapshot.scope)
         else:
             del self._kept[key]
-            self._num_tokens -= len(snapshot.tokens)
+            self._num_tokens -= self._size(snapshot.tokens)
 
     def is_arriving(self, key: int) -> bool:
         """Is `key` still being read?"""
@@ -94,7 +102,7 @@ class Snapshots:
 
     def check_integrity(self) -> None:
         """Assert that the counts are right."""
-        assert sum(len(kept.tokens) for kept in self._kept.values()) == self._num_tokens <= self.max_tokens
+        assert sum(self._size(kept.tokens) for kept in self._kept.values()) == self._num_tokens <= self.max_tokens
         assert all((kept in self._tree) != kept.arriving for kept in self._kept.values())
 
     def _make_room(self, num_tokens: int, last_used: int) -> bool:
@@ -112,11 +120,14 @@ class Snapshots:
     def _add(self, tokens: list[int], last_used: int, scope: str) -> Snapshot:
         key, self._next_key = self._next_key, self._next_key + 1
         snapshot = self._kept[key] = Snapshot(key, tokens, last_used, scope)
-        self._num_tokens += len(tokens)
+        self._num_tokens += self._size(tokens)
         return snapshot
+
+    def _size(self, tokens: list[int]) -> int:
+        return len(tokens) + self._overhead
 
     def _drop(self, snapshot: Snapshot) -> None:
         self._drops.append(Drop(snapshot.key))
         del self._kept[snapshot.key]
-        self._num_tokens -= len(snapshot.tokens)
+        self._num_tokens -= self._size(snapshot.tokens)
         self._tree.remove(snapshot)

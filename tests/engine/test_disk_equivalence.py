@@ -28,7 +28,7 @@ def test_restarts_change_no_answer(first_seed: int) -> None:
         wishes = random_wishes(rng, layout_and_more["num_ctx"])
         for _ in range(3):
             # Another process: other slots, cells and memory, the same model.
-            settings = {**random_settings(rng), "can_trim": layout_and_more["can_trim"]}
+            settings = {**random_settings(rng), "kind": layout_and_more["kind"]}
             settings["num_ctx"] = layout_and_more["num_ctx"]
             settings["num_cells"] = settings["num_ctx"] * settings["num_slots"]
             settings["host_tokens"] = rng.choice([0, 200, 5000])
@@ -49,7 +49,7 @@ def test_restarts_change_no_answer(first_seed: int) -> None:
             rng.shuffle(wishes)
             wishes.sort(key=lambda wish: wish.arrival)
         num_read += disk.num_read
-    assert num_read > 15
+    assert num_read > 5
 
 
 @pytest.mark.parametrize("layout", ["streams", "unified"])

@@ -44,7 +44,7 @@ def test_drafts_change_no_token(first_seed: int) -> None:
     num_accepted = 0
     for seed in range(first_seed, first_seed + 50):
         rng = random.Random(seed)
-        settings = random_settings(rng) | {"can_trim": True, "force_one_in": rng.choice([0, 3, 10])}
+        settings = random_settings(rng) | {"kind": "plain", "force_one_in": rng.choice([0, 3, 10])}
         wishes = random_wishes(rng, settings["num_ctx"])
         simulation = Simulation(**settings, draft=mixed(rng, rng.choice([0, 1, 3, 15])))
         try:
@@ -121,7 +121,7 @@ def test_where_cells_are_missing_drafts_go_first(num_hidden: int) -> None:
 
 
 def test_a_state_that_cannot_be_cut_takes_no_drafts() -> None:
-    simulation = Simulation(can_trim=False, draft=right)
+    simulation = Simulation(kind="hybrid", draft=right)
     sequence = simulation.add(words(1, 20), max_tokens=30)
     simulation.run()
     assert len(simulation.tokens_of(sequence)) == 30

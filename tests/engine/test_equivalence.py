@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from localllm.api import FinishReason
+from localllm.engine.checkpoints import StateCost
 from localllm.engine.kv_cache import Layout
 from tests.fakes import NUM_VOCAB, Simulation
 
@@ -39,7 +40,9 @@ def random_settings(rng: random.Random) -> dict[str, Any]:
         "num_cells": num_cells,
         "num_hidden": num_hidden,
         "layout": layout,
-        "can_trim": rng.random() < 0.7,
+        "kind": rng.choice(["plain", "plain", "window", "hybrid", "recurrent"]),
+        "turn_tokens": frozenset(rng.sample(range(NUM_VOCAB), 3)),
+        "cost": StateCost(rng.choice([0, 5]), rng.choice([0, 2, 10])),
         "host_tokens": rng.choice([0, 0, 40, 200, 5000]),
         "num_ctx": num_ctx,
         "num_batch": max(num_slots, rng.choice([1, 16, 32, 64, 128])),

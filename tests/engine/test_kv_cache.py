@@ -3,6 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from localllm.engine.batch import Copy, Drop, Op, Restore, Save, Trim
+from localllm.engine.checkpoints import StateKind
 from localllm.engine.kv_cache import GROWTH, MIN_MOVE, Coming, KVCache, Layout, Placement
 
 
@@ -10,9 +11,9 @@ class Account:
     """A KVCache, its operations collected, checked after every call."""
 
     def __init__(
-        self, num_slots: int, num_cells: int, layout: Layout, *, can_trim: bool = True, host_tokens: int = 0
+        self, num_slots: int, num_cells: int, layout: Layout, *, kind: StateKind = "plain", host_tokens: int = 0
     ) -> None:
-        self.cache = KVCache(num_slots, num_cells, layout, can_trim=can_trim, host_tokens=host_tokens)
+        self.cache = KVCache(num_slots, num_cells, layout, kind=kind, host_tokens=host_tokens)
 
     def place(self, tokens: list[int]) -> tuple[Placement | Coming | None, list[Op]]:
         ops: list[Op] = []
@@ -24,7 +25,7 @@ class Account:
         """Place `tokens` and compute them all; returns the slot, still busy."""
         placed, _ = self.place(tokens)
         assert isinstance(placed, Placement), placed
-        self.cache.computed(placed.slot, len(tokens))
+        self.cache.computed(placed.slot, len(tokens), [])
         return placed.slot
 
     def release(self, slot: int, tokens: list[int]) -> list[Op]:
@@ -123,9 +124,9 @@ def test_who_would_compute_what_another_is_computing_waits() -> None:
     account = Account(3, 600, "streams")
     account.place(A)
     assert account.place([*A, 7])[0] == Coming(0, 100)
-    account.cache.computed(0, 60)
+    account.cache.computed(0, 60, [])
     assert account.place([*A, 7])[0] == Coming(0, 100)
-    account.cache.computed(0, 100 - MIN_MOVE + 1)
+    account.cache.computed(0, 100 - MIN_MOVE + 1, [])
     assert account.place([*A, 7])[0] == Placement(1, 100 - MIN_MOVE + 1)
 
 
@@ -195,7 +196,7 @@ def test_reserve_makes_room_and_says_when_there_is_none() -> None:
 def test_planned_cells_of_a_prefill_that_ended_are_free_again() -> None:
     account = Account(2, 400, "unified")
     account.place(A)
-    account.cache.computed(0, 10)
+    account.cache.computed(0, 10, [])
     account.release(0, A[:10])
     assert account.cache.num_free_cells == 390
 
@@ -234,7 +235,7 @@ def test_what_a_busy_slot_only_plans_to_hold_is_saved() -> None:
     first = account.compute(A)
     second = account.place([*A, *B])[0]
     assert isinstance(second, Placement)
-    account.cache.computed(second.slot, 150)
+    account.cache.computed(second.slot, 150, [])
     assert account.cache.reserve(first, 180, [])
     assert account.release(first, [*A, *B[:80]]) == [Save(0, 0), Trim(0, 0)]
 
@@ -284,14 +285,14 @@ def test_a_slot_is_preferred_to_a_little_more_from_host_memory() -> None:
 
 
 def test_a_state_that_cannot_be_cut_serves_whole_or_not_at_all() -> None:
-    account = Account(2, 400, "streams", can_trim=False)
+    account = Account(2, 400, "streams", kind="hybrid")
     account.cached(A)
     assert account.place([*A[:80], 7]) == (Placement(1, 0), [])
     assert account.place([*A, 7]) == (Placement(0, 100), [])
 
 
 def test_a_longer_state_that_cannot_be_cut_does_not_stand_for_a_shorter_one() -> None:
-    account = Account(2, 800, "unified", can_trim=False, host_tokens=1000)
+    account = Account(2, 800, "unified", kind="hybrid", host_tokens=1000)
     slot = account.compute(A)
     longer = [*A, *B]
     assert account.compute(longer) == 1
@@ -302,7 +303,7 @@ def test_a_longer_state_that_cannot_be_cut_does_not_stand_for_a_shorter_one() ->
 
 def test_a_running_state_that_cannot_be_cut_does_not_stand_for_an_ended_one() -> None:
     """The running one will have moved on by the time anyone wants it."""
-    account = Account(2, 800, "unified", can_trim=False, host_tokens=1000)
+    account = Account(2, 800, "unified", kind="hybrid", host_tokens=1000)
     slot = account.compute(A)
     account.compute(A)
     assert account.release(slot, A) == [Save(0, 0), Trim(0, 0)]
@@ -342,7 +343,7 @@ def test_a_prefix_of_another_scope_is_no_prefix() -> None:
         assert isinstance(first, Placement)
         assert account.place([*A, 7])[0] == Placement(1, 0)  # neither taken nor waited for
         account.release(1, [])
-        account.cache.computed(first.slot, 100)
+        account.cache.computed(first.slot, 100, [])
         account.release(first.slot, A)
         other = account.place([*A, 7])[0]
         assert isinstance(other, Placement)

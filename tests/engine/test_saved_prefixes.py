@@ -34,7 +34,7 @@ class Account:
         """Place, compute and release `tokens`."""
         placed, ops = self.place(tokens, scope)
         assert isinstance(placed, Placement)
-        self.cache.computed(placed.slot, len(tokens))
+        self.cache.computed(placed.slot, len(tokens), ops)
         self.cache.release(placed.slot, tokens, ops)
         self.cache.check_integrity()
         return ops
@@ -134,7 +134,7 @@ def test_a_conversation_is_written_anew_when_it_has_grown() -> None:
 
 def test_a_state_that_cannot_be_cut_replaces_none_of_its_prefixes() -> None:
     account = Account()
-    account.cache = KVCache(2, 4000, "unified", can_trim=False, host_tokens=2000, use_disk=True)
+    account.cache = KVCache(2, 4000, "unified", kind="hybrid", host_tokens=2000, use_disk=True)
     account.cached(A)
     account.store()
     account.cached([*A, *B])

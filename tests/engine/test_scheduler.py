@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from localllm.engine.batch import Batch, Op, Sampled
+from localllm.engine.checkpoints import StateKind
 from localllm.engine.kv_cache import Coming, KVCache, Layout, Placement
 from localllm.engine.saved_prefixes import Arriving
 from localllm.engine.scheduler import Scheduler
@@ -179,10 +180,10 @@ def test_who_waits_for_a_prefix_goes_on_when_the_one_it_waits_for_is_aborted(lay
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("can_trim", [True, False])
-def test_ten_conversations_on_four_slots_compute_new_turns_only(layout: Layout, can_trim: bool) -> None:
+@pytest.mark.parametrize("kind", ["plain", "window", "hybrid", "recurrent"])
+def test_ten_conversations_on_four_slots_compute_new_turns_only(layout: Layout, kind: StateKind) -> None:
     simulation = Simulation(
-        num_slots=4, num_cells=4 * 2048, layout=layout, num_batch=512, host_tokens=40_000, can_trim=can_trim
+        num_slots=4, num_cells=4 * 2048, layout=layout, num_batch=512, host_tokens=40_000, kind=kind
     )
     histories = [words(number, 100) for number in range(10)]
     for turn in range(5):
