@@ -25,6 +25,8 @@ from localllm.engine.prefix_tree import PrefixTree
 from localllm.engine.saved_prefixes import Arriving, SavedPrefixes
 from localllm.engine.snapshots import Snapshot
 
+__all__ = ["GROWTH", "MIN_MOVE", "NO_COST", "Coming", "KVCache", "Layout", "Placement"]
+
 Layout = Literal["streams", "unified"]
 
 NO_COST = StateCost()
