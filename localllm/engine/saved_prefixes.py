@@ -96,16 +96,14 @@ class SavedPrefixes:
         """
         if not self._use_disk or self.is_writing:
             return False
-        slots = [(slot.last_used, slot.index, slot) for slot in idle if not slot.settled]
-        saved = [(snapshot.last_used, -1, snapshot) for snapshot in self.host.unsettled()]
-        for _, index, held in sorted([*slots, *saved], key=lambda found: found[0], reverse=True):
+        found: list[Held | Snapshot] = [slot for slot in idle if not slot.settled]
+        found += self.host.unsettled()
+        for held in sorted(found, key=lambda held: held.last_used, reverse=True):
             held.settled = True
             if self.disk.lacks(held.tokens, held.scope):
                 stored = self.disk.begin(held.tokens, held.scope)
-                if isinstance(held, Snapshot):
-                    ops.append(Store(stored, None, held.key, self.disk.replacing))
-                else:
-                    ops.append(Store(stored, index, None, self.disk.replacing))
+                slot, key = (None, held.key) if isinstance(held, Snapshot) else (held.index, None)
+                ops.append(Store(stored, slot, key, self.disk.replacing))
                 return True
         return False
 

@@ -5,6 +5,7 @@ from itertools import pairwise
 from localllm.engine.batch import Copy, Drop, Op, Restore, Save, Trim
 from localllm.engine.checkpoints import StateKind
 from localllm.engine.kv_cache import GROWTH, MIN_MOVE, Coming, KVCache, Layout, Placement
+from localllm.engine.saved_prefixes import Arriving
 
 
 class Account:
@@ -15,7 +16,7 @@ class Account:
     ) -> None:
         self.cache = KVCache(num_slots, num_cells, layout, kind=kind, host_tokens=host_tokens)
 
-    def place(self, tokens: list[int]) -> tuple[Placement | Coming | None, list[Op]]:
+    def place(self, tokens: list[int]) -> tuple[Placement | Coming | Arriving | None, list[Op]]:
         ops: list[Op] = []
         placed = self.cache.place(tokens, ops)
         self.cache.check_integrity()
