@@ -64,6 +64,7 @@ KINDS: dict[type[LocalLLMError], _Kind] = {
     errors.ConfigError: _Kind(503, "bad_configuration", retry=False),
     errors.ModelNameError: _Kind(400, "invalid_model_name"),
     errors.InvalidRequestError: _Kind(400, "invalid_request"),
+    errors.AdapterError: _Kind(400, "bad_adapter"),
     errors.ContextLengthError: _Kind(400, "context_length_exceeded"),
     errors.TemplateError: _Kind(400, "template_error"),
     errors.ModelNotFoundError: _Kind(404, "model_not_found"),
