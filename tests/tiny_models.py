@@ -89,7 +89,8 @@ def write_tiny_model(
         writer.add_chat_template(template)
     for key, value in metadata.items():
         name = key.replace("__", ".")
-        writer.add_string(name, value) if isinstance(value, str) else writer.add_uint32(name, value)
+        add = {str: writer.add_string, bool: writer.add_bool}.get(type(value), writer.add_uint32)
+        add(name, value)
     for name, tensor in (tensors or tiny_tensors(kind, seed, fim=fim)).items():
         writer.add_tensor(name, tensor)
     writer.write_header_to_file()

@@ -20,6 +20,7 @@ from localllm.engine.constraints import Constraints
 from localllm.engine.embedding import TextEncoder, embed_job
 from localllm.engine.engine import Engine, Events
 from localllm.engine.frames import Answer, EngineInfo, Failed, LoadSpec, pack_error
+from localllm.engine.infill import infill_prompt
 from localllm.engine.job import Job
 from localllm.engine.kv_cache import KVCache
 from localllm.engine.llama import LlamaModel, LlamaRunner, accelerators
@@ -96,10 +97,12 @@ class Loaded:
         """Tokenize raw text. Raises ContextLengthError and InvalidRequestError."""
         vocab = self.model.vocab
         if isinstance(request.prompt, str):
-            tokens = self.tokenize(request.prompt, request.parse_special, add_bos=True)
+            tokens = self.tokenize(request.prompt, request.parse_special, add_bos=request.suffix is None)
         else:
             tokens = list(request.prompt)
             vocab.check(tokens)
+        if request.suffix is not None:
+            tokens = infill_prompt(vocab.infill, tokens, self.tokenize(request.suffix, request.parse_special))
         if not tokens:
             raise InvalidRequestError("the prompt is empty", hint="this model needs at least one token to start from")
         if len(tokens) >= self.num_ctx:

@@ -7,6 +7,7 @@ import functools
 from typing import Any
 
 from localllm.binding import C
+from localllm.engine.infill import InfillTokens
 from localllm.errors import InvalidRequestError
 from localllm.text.tokens import SpecialToken, TokenKind
 from localllm.text.wordpiece import WordPiece
@@ -32,6 +33,16 @@ class Vocab:
         self.is_wordpiece: bool = C.llama_vocab_type(self._vocab) == C.LLAMA_VOCAB_TYPE_WPM
         self._model = model
         self._pieces: dict[int, bytes] = {}
+
+    @functools.cached_property
+    def infill(self) -> InfillTokens | None:
+        """The tokens for filling in text; None where it lacks one of them."""
+        before, after, middle = (
+            _id(getattr(C, f"llama_vocab_fim_{part}")(self._vocab)) for part in ("pre", "suf", "mid")
+        )
+        if before is None or after is None or middle is None:
+            return None
+        return InfillTokens(before, after, middle, self.bos if self.add_bos else None)
 
     @property
     def handle(self) -> Any:
