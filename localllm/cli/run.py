@@ -72,6 +72,10 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
     offline: Offline = False,
+    suffix: Annotated[
+        str | None,
+        typer.Option("--suffix", metavar="TEXT", help="With --raw: fill in what stands between the prompt and this."),
+    ] = None,
     adapters: Adapters = None,
     generation: dict[str, Any],
     sampling: SamplingParams,
@@ -89,7 +93,10 @@ def run(
 
     from localllm.cli.conversation import Conversation
     from localllm.cli.output import Output
+    from localllm.errors import UsageError
 
+    if suffix is not None and not raw:
+        raise UsageError("--suffix goes with --raw", hint="a chat has no text behind the answer")
     runtime = runtime_of(ctx)
     settings = runtime.settings(**loading, offline=offline or None)
     output = Output(json=json, quiet=quiet)
@@ -108,7 +115,7 @@ def run(
     )
     asked = read_prompt(prompt, alone=json or raw or receipt is not None)
     if asked is not None:
-        asyncio.run(_answer_once(runtime, output, talk, asked, settings, raw=raw, receipt=receipt))
+        asyncio.run(_answer_once(runtime, output, talk, asked, settings, raw=raw, suffix=suffix, receipt=receipt))
     else:
         from localllm.cli.repl import talk_at_terminal
 
@@ -123,6 +130,7 @@ async def _answer_once(
     settings: Settings,
     *,
     raw: bool,
+    suffix: str | None,
     receipt: Path | None,
 ) -> None:
     from localllm.api import ChatRequest, CompletionRequest
@@ -132,7 +140,7 @@ async def _answer_once(
     async with runtime.backend(settings, load_options(settings, num_slots=1)) as backend:
         request: ChatRequest | CompletionRequest
         if raw:
-            request = CompletionRequest(talk.model, prompt, talk.sampling, **talk.generation)
+            request = CompletionRequest(talk.model, prompt, talk.sampling, suffix=suffix, **talk.generation)
             events = backend.complete(request)
         else:
             request = talk.request(prompt)
