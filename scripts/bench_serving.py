@@ -66,8 +66,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure, print, and say by the status how it went."""
     parser = _parser()
     args = parser.parse_args(arguments)
-    # Ended from outside, too, it takes the server it started along.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     server = None
     if args.start_llama_server:
         if not args.model:
@@ -187,4 +185,6 @@ def _commit() -> str:
 
 
 if __name__ == "__main__":
+    # Ended from outside, too, it takes the server it started along.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     sys.exit(main())

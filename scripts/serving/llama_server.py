@@ -27,7 +27,7 @@ class LlamaServer:
         where = ["--host", "127.0.0.1", "--port", str(self._port), "--offline"]
         self.command = [program, "-m", model, *where, *arguments]
         self._child: subprocess.Popen[bytes] | None = None
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the server
+        self._log: IO[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -38,6 +38,7 @@ class LlamaServer:
         """Start it and wait until it is healthy. Raises TargetError with the end of its log."""
         folder = os.path.dirname(os.path.abspath(self.command[0]))
         places = {name: os.pathsep.join(filter(None, (folder, os.environ.get(name)))) for name in _LIBRARY_PATHS}
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the server
         try:
             self._child = subprocess.Popen(
                 self.command,
@@ -47,6 +48,7 @@ class LlamaServer:
                 env=os.environ | places,
             )
         except OSError as error:
+            self._log.close()
             raise TargetError(f"{self.command[0]} cannot be started: {error}") from error
         began = time.monotonic()
         while not await self._is_healthy():
@@ -65,7 +67,8 @@ class LlamaServer:
             except subprocess.TimeoutExpired:
                 self._child.kill()
                 self._child.wait()
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
 
     async def _is_healthy(self) -> bool:
         try:
@@ -76,6 +79,7 @@ class LlamaServer:
             return False
 
     def _last_lines(self) -> str:
+        assert self._log is not None
         self._log.seek(0)
         return " | ".join(self._log.read().decode("utf-8", "replace").splitlines()[-3:]) or "no log"
 
