@@ -20,7 +20,6 @@ from localllm.engine.constraints import Constraints
 from localllm.engine.embedding import TextEncoder, embed_job
 from localllm.engine.engine import Engine, Events
 from localllm.engine.frames import Answer, EngineInfo, Failed, LoadSpec, pack_error
-from localllm.engine.infill import infill_prompt
 from localllm.engine.job import Job
 from localllm.engine.kv_cache import KVCache
 from localllm.engine.llama import LlamaModel, LlamaRunner, accelerators
@@ -30,6 +29,7 @@ from localllm.engine.pooling import Pooler
 from localllm.engine.receipts import ReceiptMaker, load_facts
 from localllm.engine.rerank import answer_tokens, rerank_job
 from localllm.engine.scheduler import Scheduler
+from localllm.engine.speculate import Speculator
 from localllm.engine.state_key import open_disk_tier
 from localllm.engine.step_cost import StepCost
 from localllm.errors import ContextLengthError, InvalidRequestError, LocalLLMError, TemplateError
@@ -97,12 +97,10 @@ class Loaded:
         """Tokenize raw text. Raises ContextLengthError and InvalidRequestError."""
         vocab = self.model.vocab
         if isinstance(request.prompt, str):
-            tokens = self.tokenize(request.prompt, request.parse_special, add_bos=request.suffix is None)
+            tokens = self.tokenize(request.prompt, request.parse_special, add_bos=True)
         else:
             tokens = list(request.prompt)
             vocab.check(tokens)
-        if request.suffix is not None:
-            tokens = infill_prompt(vocab.infill, tokens, self.tokenize(request.suffix, request.parse_special))
         if not tokens:
             raise InvalidRequestError("the prompt is empty", hint="this model needs at least one token to start from")
         if len(tokens) >= self.num_ctx:
@@ -163,6 +161,7 @@ def _job(request_id: int, tokens: list[int], request: ChatRequest | CompletionRe
         reasoning_budget=request.reasoning_budget,
         prompt_logprobs=request.prompt_logprobs,
         deterministic=request.deterministic,
+        speculate=request.speculate is not False,
         receipt=request.receipt,
     )
 
@@ -193,10 +192,8 @@ def load(
         spec.num_slots,
         spec.num_cells,
         spec.kv_layout,
-        kind=model.kind,
-        turn_tokens=model.turn_tokens(),
+        can_trim=model.can_trim,
         host_tokens=spec.host_tokens,
-        cost=runner.state_cost(),
         use_disk=spec.prefix_disk_bytes > 0,
     )
     cost = StepCost(spec.num_batch, spec.step_target_us)
@@ -206,10 +203,26 @@ def load(
     def emit_error(request_id: int, error: LocalLLMError) -> None:
         send(Failed(request_id, pack_error(error)))
 
-    engine = Engine(scheduler, runner, model.vocab, emit, receipt=receipt, pooled=pooled, emit_error=emit_error)
-    runner.states.disk = open_disk_tier(spec, model, cache, engine.hear)
+    engine = Engine(
+        scheduler,
+        runner,
+        model.vocab,
+        emit,
+        receipt=receipt,
+        pooled=pooled,
+        speculator=_make_speculator(spec, model),
+        emit_error=emit_error,
+    )
+    runner.disk = open_disk_tier(spec, model, cache, engine.hear)
     constraints = _constraints(model, template.result())
     return Loaded(spec, model, engine, template.result(), scheduler.num_ctx, constraints, adapters)
+
+
+def _make_speculator(spec: LoadSpec, model: LlamaModel) -> Speculator | None:
+    """What guesses ahead; nothing where wrong guesses could not be cut off again."""
+    if spec.max_drafts == 0 or not model.can_trim:
+        return None
+    return Speculator(spec.max_drafts, is_split=spec.kv_layout == "streams")
 
 
 def _constraints(model: LlamaModel, template: ChatTemplate) -> Constraints:

@@ -74,6 +74,11 @@ class Scheduler:
         """Sequences with a slot."""
         return len(self._running)
 
+    @property
+    def decoding(self) -> list[Sequence]:
+        """Sequences with a slot whose prompt is computed."""
+        return [running for running in self._running.values() if running.status is SequenceStatus.DECODE]
+
     def add(self, sequence: Sequence) -> None:
         """Queue a new sequence. Its prompt must leave room for one token: callers check before."""
         assert 0 < sequence.num_prompt < self._num_ctx
@@ -174,7 +179,7 @@ class Scheduler:
             num_wrong = chunk.num_drafts - (result.num_accepted if result is not None else 0)
             sequence.num_computed = chunk.start + len(chunk.tokens) - num_wrong
             assert sequence.slot is not None
-            self._cache.computed(sequence.slot, sequence.num_computed, self._ops)
+            self._cache.computed(sequence.slot, sequence.num_computed)
             if num_wrong:
                 self._cache.cut(sequence.slot, sequence.num_computed, self._ops)
             if result is not None:
@@ -226,7 +231,7 @@ class Scheduler:
             # Drafts that were right, beyond the end.
             assert sequence.slot is not None
             sequence.num_computed = len(sequence.tokens)
-            self._cache.computed(sequence.slot, sequence.num_computed, self._ops)
+            self._cache.computed(sequence.slot, sequence.num_computed)
             self._cache.cut(sequence.slot, sequence.num_computed, self._ops)
         sequence.drafts = []
         sequence.status = SequenceStatus.DECODE if sequence.num_left <= self._max_forced else SequenceStatus.PREFILL
@@ -350,8 +355,6 @@ class Scheduler:
             budget -= more
         forks = self._forks()
         for running in prompts:
-            assert running.slot is not None
-            share[running.id] = min(share[running.id], self._cache.until_checkpoint(running.slot))
             if (fork := forks.get(running.id, 0)) > running.num_computed:
                 share[running.id] = min(share[running.id], fork - running.num_computed)
         room = MAX_SCORED

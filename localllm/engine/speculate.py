@@ -12,7 +12,7 @@ from typing import Protocol
 
 from localllm.engine.batch import Batch
 from localllm.engine.scheduler import Output
-from localllm.engine.sequence import Sequence
+from localllm.engine.sequence import Sequence, SequenceStatus
 from localllm.engine.speculate_cost import VerifyCost
 from localllm.engine.speculate_ngrams import MAX_MATCH, NgramIndex
 from localllm.engine.speculate_odds import MODEL, Fund, Odds, Purse, kind_of
@@ -59,14 +59,20 @@ class _Follower:
     trail: _Trail | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """What a sequence's drafts in the step under way are, and what they cost."""
+
+    kind: int
+    price_us: int
+
+
 @dataclass(slots=True)
 class _Step:
-    """What was planned for the step under way."""
+    """The step under way. `unit_us`: what a token takes without drafts, by sequence."""
 
-    num_sequences: int
-    unit_us: int
-    kinds: dict[int, int] = field(default_factory=dict)
-    price_us: dict[int, int] = field(default_factory=dict)
+    unit_us: dict[int, int] = field(default_factory=dict)
+    planned: dict[int, _Planned] = field(default_factory=dict)
     num_by_model: int = 0
 
 
@@ -87,35 +93,73 @@ class Speculator:
         self._fund = Fund()
         self._shared = NgramIndex(SHARED_TOKENS)
         self._followers: dict[int, _Follower] = {}
-        self._step = _Step(0, 0)
+        self._step = _Step()
 
     def open(self, sequence: Sequence) -> None:
-        """Draft for a sequence from now on."""
+        """Draft for a sequence from now on, until it ends."""
         self._followers[sequence.id] = _Follower(sequence, Odds(self._odds))
 
-    def close(self, sequence: Sequence) -> None:
-        """A sequence ended, or wants no drafts: what it said may serve others."""
-        follower = self._followers.pop(sequence.id, None)
-        if follower is None:
-            return
-        if self._drafter is not None:
-            self._drafter.close(sequence.id)
-        if follower.purse is not None:
-            self._fund.give_back(follower.purse.us, self._step.unit_us)
-        self._shared.end_text()
-        # What another computed before is here already.
-        self._shared.extend(sequence.tokens[sequence.num_cached :][-SHARED_TOKENS // 4 :])
-
     def draft(self, decoding: list[Sequence]) -> None:
-        """Set the drafts of `decoding`, all that the next step will decode beside no prompt."""
-        num = len(decoding)
-        self._step = _Step(num, self._cost.plain_us(num) // max(1, num))
+        """Set the drafts of `decoding`: all that have a slot, or nothing where prompts are to be computed too."""
+        self._close_ended()
+        self._step = _Step()
+        groups: dict[str, list[Sequence]] = {}
         for sequence in decoding:
             sequence.drafts = []
-        if not self._step.unit_us:
+            groups.setdefault(sequence.group, []).append(sequence)
+        for sequences in groups.values():
+            self._draft_group(sequences)
+
+    def observe(self, batch: Batch, outputs: list[Output], step_us: int, drafting_us: int = 0) -> None:
+        """Learn from the step that followed `draft`. `drafting_us`: what `draft` took."""
+        step = self._step
+        num_drafts = {chunk.sequence_id: chunk.num_drafts for chunk in batch.chunks}
+        lengths = {len(chunk.tokens) for chunk in batch.chunks}
+        if all(
+            chunk.sequence_id in step.unit_us and len(chunk.tokens) == 1 + chunk.num_drafts for chunk in batch.chunks
+        ):
+            split = self._is_split and len(lengths) > 1
+            self._cost.observe(len(batch.chunks), sum(num_drafts.values()), step_us, split=split)
+        if step.num_by_model:
+            self._cost.observe_drafting(step.num_by_model, drafting_us)
+        for output in outputs:
+            sequence_id = output.sequence.id
+            follower, unit_us = self._followers.get(sequence_id), step.unit_us.get(sequence_id, 0)
+            if follower is None or follower.purse is None or not unit_us:
+                continue
+            planned = step.planned.get(sequence_id)
+            if planned is None or not num_drafts[sequence_id]:
+                follower.purse.earn(unit_us)
+                continue
+            num_accepted = output.sampled.num_accepted
+            follower.odds.observe(planned.kind, num_drafts[sequence_id], num_accepted)
+            follower.purse.settle(num_accepted * unit_us - planned.price_us, unit_us)
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _close_ended(self) -> None:
+        """Let go of sequences that ended; what they said may serve others."""
+        ended = [each for each in self._followers.values() if each.sequence.status is SequenceStatus.FINISHED]
+        for follower in ended:
+            sequence = follower.sequence
+            del self._followers[sequence.id]
+            if self._drafter is not None:
+                self._drafter.close(sequence.id)
+            if follower.purse is not None:
+                self._fund.give_back(follower.purse.us)
+            # What was found in the cache is here already.
+            self._shared.extend(sequence.tokens[sequence.num_cached :][-SHARED_TOKENS // 4 :])
+            self._shared.end_text()
+
+    def _draft_group(self, sequences: list[Sequence]) -> None:
+        """Set the drafts of sequences that share a step."""
+        num = len(sequences)
+        unit_us = self._cost.plain_us(num) // num
+        self._step.unit_us |= dict.fromkeys((sequence.id for sequence in sequences), unit_us)
+        if not unit_us:
             return
         guesses: dict[int, list[int]] = {}
-        offers = [offer for sequence in decoding if (offer := self._offer(sequence, guesses)) is not None]
+        offers = [offer for each in sequences if (offer := self._offer(each, unit_us, guesses)) is not None]
         plan = self._planner.choose(offers, num) if offers else None
         if plan is None:
             return
@@ -124,44 +168,15 @@ class Speculator:
         for offer in plan.offers:
             if guess := guesses.get(offer.sequence_id):
                 self._followers[offer.sequence_id].sequence.drafts = guess[: plan.size]
-                self._step.kinds[offer.sequence_id] = offer.kind
-                self._step.price_us[offer.sequence_id] = self._planner.price_us(offer, plan)
+                self._step.planned[offer.sequence_id] = _Planned(offer.kind, self._planner.price_us(offer, plan))
 
-    def observe(self, batch: Batch, outputs: list[Output], step_us: int, drafting_us: int = 0) -> None:
-        """Learn from the step that followed `draft`. `drafting_us`: what `draft` took."""
-        step = self._step
-        num_drafts = {chunk.sequence_id: chunk.num_drafts for chunk in batch.chunks}
-        total = sum(num_drafts.values())
-        lengths = {len(chunk.tokens) for chunk in batch.chunks}
-        is_pure = len(batch.chunks) == step.num_sequences
-        is_pure = is_pure and all(chunk.samples and len(chunk.tokens) == 1 + chunk.num_drafts for chunk in batch.chunks)
-        if is_pure and step.num_sequences:
-            split = self._is_split and len(lengths) > 1
-            self._cost.observe(step.num_sequences, total, step_us, split=split)
-        if step.num_by_model:
-            self._cost.observe_drafting(step.num_by_model, drafting_us)
-        for output in outputs:
-            follower = self._followers.get(output.sequence.id)
-            if follower is None or follower.purse is None:
-                continue
-            num, kind = num_drafts.get(output.sequence.id, 0), step.kinds.get(output.sequence.id)
-            if not num or kind is None:
-                follower.purse.earn(step.unit_us)
-                continue
-            num_accepted = output.sampled.num_accepted
-            follower.odds.observe(kind, num, num_accepted)
-            won_us = num_accepted * step.unit_us - step.price_us[output.sequence.id]
-            follower.purse.settle(won_us, step.unit_us)
-
-    # --- inside ---------------------------------------------------------------------------------------------------
-
-    def _offer(self, sequence: Sequence, guesses: dict[int, list[int]]) -> Offer | None:
+    def _offer(self, sequence: Sequence, unit_us: int, guesses: dict[int, list[int]]) -> Offer | None:
         """What could be drafted for a sequence; copied tokens go to `guesses`."""
         follower = self._followers.get(sequence.id)
         if follower is None:
             return None
         if follower.purse is None:
-            follower.purse = Purse(self._fund.draw(self._step.unit_us))
+            follower.purse = Purse(self._fund.draw(unit_us))
         num_tokens = self._max_drafts
         if sequence.max_tokens is not None:
             num_tokens = min(num_tokens, sequence.max_tokens - sequence.num_output - 1)
@@ -199,14 +214,14 @@ class Speculator:
         sequences = [self._followers[sequence_id].sequence for sequence_id in sequence_ids]
         guesses = self._drafter.draft(sequences, num_tokens)
         if all(guesses):
-            self._step.num_by_model = num_tokens * len(guesses)
+            self._step.num_by_model += num_tokens * len(guesses)
         return dict(zip(sequence_ids, guesses, strict=True))
 
 
 def _index_new(follower: _Follower) -> None:
     """Take in what was generated since: the trail goes along, and ends where two tokens running do not agree."""
-    new = follower.sequence.tokens[follower.num_indexed :]
-    follower.num_indexed += len(new)
+    new = follower.sequence.tokens[max(follower.num_indexed, len(follower.sequence.tokens) - OWN_TOKENS) :]
+    follower.num_indexed = len(follower.sequence.tokens)
     trail = follower.trail
     for token in new:
         if trail is None:

@@ -26,6 +26,7 @@ _INCOME = 128  # one part of so many of its time a request may lose
 _START_TENTHS = 15  # steps in a new purse, in tenths
 _CAP = 16  # steps that a purse holds at most
 _FUND_CAP = 64
+_FUND_START = 8
 
 
 def kind_of(length: int) -> int:
@@ -72,33 +73,33 @@ class Fund:
     """What all requests together may lose; short ones start from it."""
 
     def __init__(self) -> None:
-        self._us = 0
-        self._is_new = True
+        self._us: int | None = None
 
     def draw(self, unit_us: int) -> int:
         """A new request's share. `unit_us`: what a token takes without drafts."""
-        if self._is_new:
-            self._us, self._is_new = 8 * unit_us, False
-        share = max(0, min(self._us, _START_TENTHS * unit_us // 10))
-        self._us -= share
+        has_us = _FUND_START * unit_us if self._us is None else min(self._us, _FUND_CAP * unit_us)
+        share = max(0, min(has_us, _START_TENTHS * unit_us // 10))
+        self._us = has_us - share
         return share
 
-    def give_back(self, left_us: int, unit_us: int) -> None:
-        """Take in what a request leaves."""
-        self._us = min(self._us + left_us, _FUND_CAP * unit_us)
+    def give_back(self, left_us: int) -> None:
+        """Take in what a request leaves, or what it owes."""
+        self._us = (self._us or 0) + left_us
 
 
 class Purse:
-    """What a request may still lose, in microseconds of the machine."""
+    """What a request may still lose, in microseconds of the machine. `num_idle`: steps since its last drafts."""
 
     def __init__(self, start_us: int) -> None:
         self.us = start_us
+        self.num_idle = 0
 
     def earn(self, unit_us: int) -> None:
         """A token came without drafts and took `unit_us`."""
-        self.us += max(1, unit_us // _INCOME)
-        self.us = min(self.us, _CAP * unit_us)
+        self.num_idle += 1
+        self.us = min(self.us + max(1, unit_us // _INCOME), _CAP * unit_us)
 
     def settle(self, won_us: int, unit_us: int) -> None:
         """Book what a draft won, or lost where that is below 0."""
+        self.num_idle = 0
         self.us = min(self.us + won_us, _CAP * unit_us)

@@ -14,6 +14,9 @@ from localllm.engine.speculate_odds import MODEL, ONE, Purse, expected
 # With the token that comes anyway these make rows of 2 and of multiples of 4, which CPU kernels compute together.
 SIZES = (1, 3, 7, 15, 31)
 
+# Steps without drafts after which one that is not likely to pay may be tried.
+TRY_AFTER = 32
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -75,7 +78,7 @@ class Planner:
 
     def _trial(self, offers: Many[Offer], num_sequences: int, unit_us: int) -> Plan | None:
         """One draft that is not likely to pay, where a purse has plenty: what was wrong long ago may be right now."""
-        able = [offer for offer in offers if offer.num_tokens >= 1]
+        able = [offer for offer in offers if offer.num_tokens >= 1 and offer.purse.num_idle >= TRY_AFTER]
         if not able:
             return None
         offer = max(able, key=lambda able: able.chance)
