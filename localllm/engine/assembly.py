@@ -20,6 +20,7 @@ from localllm.engine.constraints import Constraints
 from localllm.engine.embedding import TextEncoder, embed_job
 from localllm.engine.engine import Engine, Events
 from localllm.engine.frames import Answer, EngineInfo, Failed, LoadSpec, pack_error
+from localllm.engine.infill import infill_prompt
 from localllm.engine.job import Job
 from localllm.engine.kv_cache import KVCache
 from localllm.engine.llama import LlamaModel, LlamaRunner, accelerators
@@ -97,10 +98,12 @@ class Loaded:
         """Tokenize raw text. Raises ContextLengthError and InvalidRequestError."""
         vocab = self.model.vocab
         if isinstance(request.prompt, str):
-            tokens = self.tokenize(request.prompt, request.parse_special, add_bos=True)
+            tokens = self.tokenize(request.prompt, request.parse_special, add_bos=request.suffix is None)
         else:
             tokens = list(request.prompt)
             vocab.check(tokens)
+        if request.suffix is not None:
+            tokens = infill_prompt(vocab.infill, tokens, self.tokenize(request.suffix, request.parse_special))
         if not tokens:
             raise InvalidRequestError("the prompt is empty", hint="this model needs at least one token to start from")
         if len(tokens) >= self.num_ctx:
@@ -192,8 +195,10 @@ def load(
         spec.num_slots,
         spec.num_cells,
         spec.kv_layout,
-        can_trim=model.can_trim,
+        kind=model.kind,
+        turn_tokens=model.turn_tokens(),
         host_tokens=spec.host_tokens,
+        cost=runner.state_cost(),
         use_disk=spec.prefix_disk_bytes > 0,
     )
     cost = StepCost(spec.num_batch, spec.step_target_us)
@@ -213,7 +218,7 @@ def load(
         speculator=_make_speculator(spec, model),
         emit_error=emit_error,
     )
-    runner.disk = open_disk_tier(spec, model, cache, engine.hear)
+    runner.states.disk = open_disk_tier(spec, model, cache, engine.hear)
     constraints = _constraints(model, template.result())
     return Loaded(spec, model, engine, template.result(), scheduler.num_ctx, constraints, adapters)
 

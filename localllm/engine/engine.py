@@ -8,10 +8,7 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
-
-import msgspec
 
 from localllm.api import (
     ChoiceFinished,
@@ -22,14 +19,13 @@ from localllm.api import (
     PromptLogprobs,
     Queued,
     Receipt,
-    SamplingParams,
-    Timings,
-    Usage,
 )
 from localllm.engine.answer import Answer, Pieces
 from localllm.engine.batch import Batch, DiskNews, Fetched
+from localllm.engine.inbox import Heard, Message, Pool, Steer, Stop, Submit
 from localllm.engine.job import Job
 from localllm.engine.pooled_work import PooledJob, PooledWork
+from localllm.engine.request import Request, sampling_of
 from localllm.engine.runner import NoSpaceError, Runner
 from localllm.engine.scheduler import Output, Scheduler
 from localllm.engine.sequence import Sequence, SequenceStatus
@@ -47,57 +43,12 @@ POLL_S = 0.01
 CLOSING_S = 1.0
 
 
-@dataclass(slots=True)
-class _Request:
-    """What the engine remembers of a job."""
-
-    job: Job
-    submitted: float
-    answers: list[Answer] = field(default_factory=list)
-    started: float = 0.0
-    first_token: float = 0.0
-    last_token: float = 0.0
-    stop_thinking: bool = False
-    place_told: tuple[float, int] = (0.0, -1)
-    events: list[Event] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Submit:
-    job: Job
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Steer:
-    request_id: int
-    control: Control
-
-
-@dataclass(frozen=True, slots=True)
-class _Pool:
-    job: PooledJob
-
-
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    """What became of a prefix on disk; a state that was read."""
-
-    news: DiskNews
-    state: Any
-
-
-@dataclass(frozen=True, slots=True)
-class _Stop:
-    """Leave the loop."""
-
-
 class Engine:
     """Runs jobs on a Runner as the Scheduler decides. `emit` gets what each step brought; it must not block long.
 
     `max_requests` bounds those running and waiting together. `receipt(job, outputs)` makes the receipts asked for.
-    `pooled` takes its turn between two steps; `speculator` guesses ahead. `emit_error` gets the request that ended in an
-    error.
+    `pooled` takes its turn between two steps, `speculator` guesses ahead. `emit_error` gets the request that ended in
+    an error.
     """
 
     def __init__(
@@ -124,9 +75,9 @@ class Engine:
         self._receipt = receipt
         self._pooled = pooled
         self._speculator = speculator
-        self._inbox: queue.SimpleQueue[_Submit | _Pool | _Steer | _Heard | _Stop] = queue.SimpleQueue()
-        self._requests: dict[int, _Request] = {}
-        self._owners: dict[int, tuple[_Request, Answer]] = {}
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._requests: dict[int, Request] = {}
+        self._owners: dict[int, tuple[Request, Answer]] = {}
         self._num_sequences = 0
         self._request_s = 0.0
         self._waits = False  # for the disk: there are requests, and nothing to compute
@@ -145,7 +96,7 @@ class Engine:
                 hint=f"try again in {retry_s:.0f} s",
                 retry_after_s=retry_s,
             )
-        self._inbox.put(_Submit(job, self._clock()))
+        self._inbox.put(Submit(job, self._clock()))
 
     def abort(self, request_id: int) -> None:
         """End a request between two steps; unknown ids are ignored."""
@@ -153,19 +104,19 @@ class Engine:
 
     def submit_pooled(self, job: PooledJob) -> None:
         """Queue texts to be embedded or ranked. `pooled` sends their one answer."""
-        self._inbox.put(_Pool(job))
+        self._inbox.put(Pool(job))
 
     def steer(self, request_id: int, control: Control) -> None:
         """Change a request's course between two steps; unknown ids are ignored."""
-        self._inbox.put(_Steer(request_id, control))
+        self._inbox.put(Steer(request_id, control))
 
     def hear(self, news: DiskNews, state: Any = None) -> None:
         """Take in what became of a prefix on disk, with its state where it was read."""
-        self._inbox.put(_Heard(news, state))
+        self._inbox.put(Heard(news, state))
 
     def stop(self) -> None:
         """Leave the loop; running requests end as aborted, and prefixes go to disk for a moment."""
-        self._inbox.put(_Stop())
+        self._inbox.put(Stop())
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -228,10 +179,10 @@ class Engine:
                 message = self._inbox.get(timeout=left_s)
             except queue.Empty:
                 break
-            if isinstance(message, _Heard):
+            if isinstance(message, Heard):
                 self._hear(message)
 
-    def _hear(self, heard: _Heard) -> None:
+    def _hear(self, heard: Heard) -> None:
         if heard.state is not None and isinstance(heard.news, Fetched):
             self._runner.keep(heard.news.key, heard.state)
         self._scheduler.hear(heard.news)
@@ -251,16 +202,16 @@ class Engine:
                 continue
             idle = self._waits = self._settled = False
             match message:
-                case _Heard():
+                case Heard():
                     self._hear(message)
-                case _Stop():
+                case Stop():
                     return False
-                case _Submit(job, at):
+                case Submit(job, at):
                     self._start(job, at)
-                case _Pool(pooled):
+                case Pool(pooled):
                     assert self._pooled is not None
                     self._pooled.add(pooled)
-                case _Steer(request_id, control):
+                case Steer(request_id, control):
                     if self._pooled and control == "stop":
                         self._pooled.abort(request_id)
                     if (request := self._requests.get(request_id)) is not None:
@@ -269,7 +220,7 @@ class Engine:
         return True
 
     def _start(self, job: Job, submitted: float) -> None:
-        request = self._requests[job.id] = _Request(job, submitted, events=list(job.notices))
+        request = self._requests[job.id] = Request(job, submitted)
         fresh = job.deterministic or job.prompt_logprobs is not None
         for index in range(job.n):
             self._num_sequences += 1
@@ -293,7 +244,7 @@ class Engine:
                 answer.end("length")
                 continue
             self._owners[sequence.id] = request, answer
-            self._runner.open(sequence.id, _sampling(job, index), job.tokens, job.prompt_logprobs)
+            self._runner.open(sequence.id, sampling_of(job, index), job.tokens, job.prompt_logprobs)
             self._runner.adapt(sequence.id, job.adapters)
             if job.grammar is not None:
                 self._runner.bind(sequence.id, job.grammar)
@@ -303,7 +254,7 @@ class Engine:
         if job.sampling.max_tokens == 0:
             self._finish(request)
 
-    def _steer(self, request: _Request, control: Control) -> None:
+    def _steer(self, request: Request, control: Control) -> None:
         if control == "stop":
             self._end(request, "abort")
             return
@@ -315,8 +266,7 @@ class Engine:
         """End requests whose time is up."""
         now = self._clock()
         for request in list(self._requests.values()):
-            deadline_s = request.job.deadline_s
-            if deadline_s is not None and now - request.submitted >= deadline_s:
+            if request.is_late(now):
                 self._end(request, "deadline")
 
     def _draft(self) -> int:
@@ -356,26 +306,22 @@ class Engine:
         else:
             self._end_reasoning(request, answer)
 
-    def _end_reasoning(self, request: _Request, answer: Answer) -> None:
+    def _end_reasoning(self, request: Request, answer: Answer) -> None:
         """Make a model that has thought enough answer: what ends its thinking is put where its next token would be."""
         closing = request.job.end_of_reasoning
-        budget = request.job.reasoning_budget
-        enough = request.stop_thinking or (budget is not None and answer.num_reasoning >= budget)
-        if not (closing and enough and answer.in_reasoning):
-            return
-        if self._scheduler.force(answer.sequence, closing):
+        if request.wants_answer_of(answer) and self._scheduler.force(answer.sequence, closing):
             self._runner.accept(answer.sequence.id, closing)
             answer.take_forced(closing)
 
     # --- the end --------------------------------------------------------------------------------------------------
 
-    def _end(self, request: _Request, reason: FinishReason) -> None:
+    def _end(self, request: Request, reason: FinishReason) -> None:
         """End all of a request's answers."""
         for answer in request.answers:
             if answer.reason is None:
                 self._end_answer(request, answer, reason)
 
-    def _end_answer(self, request: _Request, answer: Answer, reason: FinishReason) -> None:
+    def _end_answer(self, request: Request, answer: Answer, reason: FinishReason) -> None:
         """End an answer and free its slot; with the last one, the request."""
         answer.end(reason)
         self._scheduler.finish(answer.sequence)
@@ -384,10 +330,10 @@ class Engine:
         if request.job.n > 1:
             assert answer.reason is not None
             answer.events.append(ChoiceFinished(answer.index, answer.reason, answer.stopped))
-        if all(each.reason is not None for each in request.answers):
+        if request.has_ended:
             self._finish(request)
 
-    def _fail(self, request: _Request, reason: str) -> None:
+    def _fail(self, request: Request, reason: str) -> None:
         """End a request in an error: what its answers are bound to cannot be followed any further."""
         self._flush()
         for answer in request.answers:
@@ -401,7 +347,7 @@ class Engine:
         error = InvalidRequestError(f"the constraint became too complex: {reason[:200]}", hint=hint, param="constraint")
         self._emit_error(request.job.id, error)
 
-    def _finish(self, request: _Request) -> None:
+    def _finish(self, request: Request) -> None:
         """Emit a request's last events."""
         del self._requests[request.job.id]
         now = self._clock()
@@ -410,29 +356,18 @@ class Engine:
             self._request_s = spent if self._request_s == 0.0 else 0.8 * self._request_s + 0.2 * spent
         first = request.answers[0]
         assert first.reason is not None
-        self._collect(request)
         receipt = self._receipt_of(request) if request.job.receipt else None
-        request.events.append(Finished(first.reason, _usage(request), _timings(request, now), first.stopped, receipt))
-        self._emit([(request.job.id, request.events)])
+        finished = Finished(first.reason, request.usage, request.timings(now), first.stopped, receipt)
+        self._emit([(request.job.id, [*request.take_events(), finished])])
 
-    def _receipt_of(self, request: _Request) -> Receipt | None:
+    def _receipt_of(self, request: Request) -> Receipt | None:
         if self._receipt is None:
             return None
         return self._receipt(request.job, [answer.sequence.output for answer in request.answers])
 
-    def _collect(self, request: _Request) -> None:
-        for answer in request.answers:
-            request.events.extend(answer.events)
-            answer.events.clear()
-
     def _flush(self) -> None:
         """Emit what the step brought those that go on."""
-        events: Events = []
-        for request_id, request in self._requests.items():
-            self._collect(request)
-            if request.events:
-                events.append((request_id, request.events))
-                request.events = []
+        events = [(request_id, new) for request_id, each in self._requests.items() if (new := each.take_events())]
         if events:
             self._emit(events)
 
@@ -464,41 +399,6 @@ class Engine:
             ids += self._pooled.forget()
         while not self._inbox.empty():
             message = self._inbox.get()
-            if isinstance(message, _Submit | _Pool):
+            if isinstance(message, Submit | Pool):
                 ids.append(message.job.id)
         return ids
-
-
-def _sampling(job: Job, index: int) -> SamplingParams:
-    """The parameters of one answer: several answers of one seed differ, each in the same way every time."""
-    seed = job.sampling.seed
-    if index == 0 or seed is None:
-        return job.sampling
-    return msgspec.structs.replace(job.sampling, seed=(seed + index) % 2**32)
-
-
-def _usage(request: _Request) -> Usage:
-    first = request.answers[0].sequence
-
-    def total(count: Callable[[Answer], int]) -> int:
-        return sum(map(count, request.answers))
-
-    return Usage(
-        num_prompt_tokens=first.num_prompt,
-        num_cached_tokens=first.num_cached,
-        num_output_tokens=total(lambda answer: answer.sequence.num_output),
-        num_reasoning_tokens=total(lambda answer: answer.num_reasoning),
-        num_forced_tokens=total(lambda answer: answer.num_forced),
-        num_drafted_tokens=total(lambda answer: answer.num_drafted),
-        num_accepted_tokens=total(lambda answer: answer.num_accepted),
-    )
-
-
-def _timings(request: _Request, now: float) -> Timings:
-    started = request.started or now
-    first = request.first_token or now
-    return Timings(
-        queue_s=started - request.submitted,
-        prompt_s=max(0.0, first - started) if request.started else 0.0,
-        decode_s=request.last_token - first if request.first_token else 0.0,
-    )

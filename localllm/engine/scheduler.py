@@ -179,7 +179,7 @@ class Scheduler:
             num_wrong = chunk.num_drafts - (result.num_accepted if result is not None else 0)
             sequence.num_computed = chunk.start + len(chunk.tokens) - num_wrong
             assert sequence.slot is not None
-            self._cache.computed(sequence.slot, sequence.num_computed)
+            self._cache.computed(sequence.slot, sequence.num_computed, self._ops)
             if num_wrong:
                 self._cache.cut(sequence.slot, sequence.num_computed, self._ops)
             if result is not None:
@@ -231,7 +231,7 @@ class Scheduler:
             # Drafts that were right, beyond the end.
             assert sequence.slot is not None
             sequence.num_computed = len(sequence.tokens)
-            self._cache.computed(sequence.slot, sequence.num_computed)
+            self._cache.computed(sequence.slot, sequence.num_computed, self._ops)
             self._cache.cut(sequence.slot, sequence.num_computed, self._ops)
         sequence.drafts = []
         sequence.status = SequenceStatus.DECODE if sequence.num_left <= self._max_forced else SequenceStatus.PREFILL
@@ -355,6 +355,8 @@ class Scheduler:
             budget -= more
         forks = self._forks()
         for running in prompts:
+            assert running.slot is not None
+            share[running.id] = min(share[running.id], self._cache.until_checkpoint(running.slot))
             if (fork := forks.get(running.id, 0)) > running.num_computed:
                 share[running.id] = min(share[running.id], fork - running.num_computed)
         room = MAX_SCORED
