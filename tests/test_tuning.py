@@ -54,7 +54,7 @@ class Machine:
             raise EngineLoadError("no such engine")
         factor = 1.0
         for name, value in choices.chosen().items():
-            if name != "num_ubatch" or prompt_tokens >= 2 * min(value, 512):
+            if name != "num_ubatch" or prompt_tokens >= 2 * min(choices.num_ubatch or 0, 512):
                 factor *= self._speed.get(f"{name}={value}", 1.0)
         found = {}
         for figure in FIGURES:

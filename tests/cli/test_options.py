@@ -19,7 +19,8 @@ def test_every_sampling_parameter_is_an_option() -> None:
 
 
 def test_loading_options_are_settings() -> None:
-    assert set(LOADING) <= set(Settings.__struct_fields__) & set(LoadOptions.__struct_fields__)
+    # `kv_type` stands for the types of keys and values.
+    assert set(LOADING) <= set(Settings.__struct_fields__) & {*LoadOptions.__struct_fields__, "kv_type"}
     options = load_options(Settings(num_ctx=5, device="cpu", num_gpu_layers=0, num_slots=3))
     assert options == LoadOptions(num_ctx=5, device="cpu", num_gpu_layers=0, num_slots=3, tuned=True)
 
