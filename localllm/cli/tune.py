@@ -33,7 +33,8 @@ def tune(
     model: OptionalModel = None,
     *,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=0.1, max=86_400, metavar="S", help="The time it may take, loading included.")
+        float,
+        typer.Option("--seconds", min=0.1, max=86_400, metavar="S", help="The time it may take, loading included."),
     ] = DEFAULT_S,
     allow_lossy: Annotated[
         bool,

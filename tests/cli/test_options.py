@@ -54,7 +54,10 @@ def test_loading_options_reach_settings_and_engine() -> None:
         "run", "smollm2:135m", "settings", "-c", "99", "--threads", "3", "--device", "cpu", "-ngl", "0", "--offline"
     )
     # One conversation takes one slot.
-    assert "LoadOptions(num_ctx=99, num_slots=1, num_batch=None, num_ubatch=None, num_threads=3, device='cpu'" in ran.stdout
+    assert (
+        "LoadOptions(num_ctx=99, num_slots=1, num_batch=None, num_ubatch=None, num_threads=3, device='cpu'"
+        in ran.stdout
+    )
     assert "offline=True" in ran.stdout
 
 
