@@ -52,6 +52,8 @@ class App:
         connection: Connection = scope["state"]["connection"]
         task = asyncio.current_task()
         assert task is not None
+        if connection.is_lost:
+            return
         connection.on_lost = task.cancel
         began = time.monotonic()
         outcome = _Outcome(send)

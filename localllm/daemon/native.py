@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import msgspec
 from starlette.responses import Response
 
+from localllm.api import Control, LoadedModel
 from localllm.daemon.dialect import Call, Dialect, Endpoint, Reply
-from localllm.daemon.errors import Problem
+from localllm.daemon.errors import HttpError, Problem
 
 _MAX_TOKENS = 1 << 20
 
@@ -30,6 +31,14 @@ class DetokenizeBody(msgspec.Struct, frozen=True):
     model: str | None = None
 
 
+class ControlBody(msgspec.Struct, frozen=True):
+    """What a running request, by the id its answer has, is told to do."""
+
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    control: Control
+
+
+_control_decoder = msgspec.json.Decoder(ControlBody)
 _tokenize_decoder = msgspec.json.Decoder(TokenizeBody)
 _detokenize_decoder = msgspec.json.Decoder(DetokenizeBody)
 
@@ -101,6 +110,14 @@ async def detokenize(call: Call) -> Reply:
     return json_reply({"model": model, "text": await call.daemon.backend.detokenize(model, body.tokens)})
 
 
+async def control(call: Call) -> Reply:
+    """Steer a running request: end it, or its thinking."""
+    body = await call.daemon.bodies.read_json(call.request, _control_decoder)
+    if not await call.daemon.backend.control(body.id, body.control):
+        raise HttpError(404, "request_not_found", "no such request is running", param="id")
+    return json_reply({"id": body.id, "control": body.control})
+
+
 def json_reply(value: Any, status: int = 200) -> Response:
     """A value as a JSON response."""
     return Response(msgspec.json.encode(value), status, media_type="application/json")
@@ -113,7 +130,7 @@ def error_body(problem: Problem) -> bytes:
     return msgspec.json.encode({"error": error | problem.counts})
 
 
-def _loaded(model: Any) -> Any:
+def _loaded(model: LoadedModel) -> Any:
     return msgspec.to_builtins(model)
 
 
@@ -127,6 +144,7 @@ DIALECT = Dialect(
         Endpoint("GET", "/api/localllm/queue", queue),
         Endpoint("POST", "/api/localllm/tokenize", tokenize),
         Endpoint("POST", "/api/localllm/detokenize", detokenize),
+        Endpoint("POST", "/api/localllm/control", control),
     ),
     error_body,
 )

@@ -50,11 +50,11 @@ def test_a_stream_says_the_same_however_it_is_cut(name: str) -> None:
         assert put_together(ways[0]) == put_together(ways[2])
 
 
-def put_together(data: bytes) -> dict[str, Any]:
+def put_together(data: bytes) -> dict[Any, Any]:
     """What a client makes of a stream."""
     lines = [line for line in data.decode().split("\n\n") if line]
     assert lines[-1] == "data: [DONE]"
-    whole: dict[str, Any] = {}
+    whole: dict[Any, Any] = {}
     for line in lines[:-1]:
         chunk = json.loads(line.removeprefix("data: "))
         assert chunk["id"] == HEAD.id

@@ -122,6 +122,31 @@ def test_echo_with_logprobs_scores_the_prompt(client: openai.OpenAI, model: str)
     assert all(value is not None and value <= 0 for value in scored.token_logprobs[1:])
 
 
+def test_two_answers_of_one_request(client: openai.OpenAI, model: str) -> None:
+    stream = client.chat.completions.create(
+        model=model, messages=user("Say a word."), n=2, max_tokens=6, seed=3, stream=True
+    )
+    said = {0: "", 1: ""}
+    for chunk in stream:
+        for choice in chunk.choices:
+            said[choice.index] += choice.delta.content or ""
+    assert all(said.values())
+
+
+def test_a_running_answer_can_be_told_to_stop(client: openai.OpenAI, daemon: Program, model: str) -> None:
+    stream = client.completions.create(
+        model=model, prompt="1, 2, 3,", max_tokens=900, stream=True, extra_body={"ignore_eos": True}
+    )
+    first = next(stream)
+    told = client.post(
+        f"{daemon.url}/api/localllm/control", body={"id": first.id, "control": "stop"}, cast_to=dict[str, str]
+    )
+    assert told == {"id": first.id, "control": "stop"}
+    rest = list(stream)
+    assert len(rest) < 400
+    assert rest[-1].choices[0].finish_reason == "stop"
+
+
 def test_several_prompts_are_several_choices(client: openai.OpenAI, model: str) -> None:
     prompts = ["One, two,", "A, B,"]
     answer = client.completions.create(model=model, prompt=prompts, temperature=0, max_tokens=4, echo=True)

@@ -37,11 +37,10 @@ def test_it_says_where_it_listens_and_answers() -> None:
 
 
 @posix
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_one_signal_lets_running_answers_end(number: signal.Signals) -> None:
+def test_one_signal_lets_running_answers_end() -> None:
     """F08: the port is closed at once, the stream comes whole, the exit status is 0."""
     with program() as daemon, begin(daemon, "slow", b"word1") as sock:
-        daemon.process.send_signal(number)
+        daemon.process.send_signal(signal.SIGTERM)
         assert daemon.process.stderr is not None
         daemon.said.append(daemon.process.stderr.readline())
         until = time.monotonic() + 0.1
@@ -55,6 +54,17 @@ def test_one_signal_lets_running_answers_end(number: signal.Signals) -> None:
         assert b"word499" in rest
         assert b"[DONE]" in rest
         assert daemon.end() == 0
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_daemon_ends_at_once(number: signal.Signals) -> None:
+    with program() as daemon, socket.create_connection(("127.0.0.1", daemon.port)) as idle:
+        began = time.monotonic()
+        daemon.process.send_signal(number)
+        assert daemon.end() == 0
+        assert time.monotonic() - began < 1.0
+        assert read_all(idle) == b""
 
 
 @posix
