@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "localllm.api": (
-        "Backend ChatRequest CompletionRequest EmbedRequest Embeddings Event Finished LoadOptions LoadedModel"
-        " Message ModelInfo Notice Progress Ranked Ranking ReasoningDelta RerankRequest SamplingParams TextDelta"
-        " Timings TokenLogprob ToolCall ToolCallEvent ToolSpec Usage"
+        "Backend ChatRequest Choice CompletionRequest EmbedRequest Embeddings Event Finished Gbnf JsonObject JsonSchema"
+        " Lark LoadOptions LoadedModel Message ModelInfo Notice Progress Ranked Ranking ReasoningDelta Regex"
+        " RerankRequest SamplingParams TextDelta Timings TokenLogprob ToolCall ToolCallEvent ToolSpec Usage"
     ),
     "localllm.config": "Settings",
     "localllm.errors": (

@@ -18,11 +18,13 @@ import msgspec
 
 from localllm.api import (
     ChatRequest,
+    Constraint,
     Embeddings,
     EmbedRequest,
     Event,
     Finished,
     FinishReason,
+    Format,
     Message,
     Notice,
     Ranking,
@@ -34,12 +36,14 @@ from localllm.api import (
     ToolCall,
     ToolCallEvent,
     Usage,
+    as_constraint,
 )
 from localllm.config import load_settings
 from localllm.service import Service
 
 T = TypeVar("T")
 Prompt = str | Sequence[Message]
+AnyFormat = Constraint | Format
 _Item = Event | BaseException | None
 
 
@@ -58,18 +62,23 @@ class Answer(msgspec.Struct, frozen=True):
         return self.text
 
 
-def chat(model: str, prompt: Prompt, *, system: str | None = None, **sampling: Any) -> Answer:
+def chat(
+    model: str, prompt: Prompt, *, system: str | None = None, format: AnyFormat | None = None, **sampling: Any
+) -> Answer:
     """Ask `model` and wait for the whole answer. `sampling` takes the fields of SamplingParams.
 
+    `format` binds the answer: "json", a JSON Schema as a dict, or a constraint such as `Regex` or `Choice`.
     Pulls and loads the model where needed. Raises LocalLLMError.
     """
-    return _answer(list(stream_chat(model, prompt, system=system, **sampling)))
+    return _answer(list(stream_chat(model, prompt, system=system, format=format, **sampling)))
 
 
-def stream_chat(model: str, prompt: Prompt, *, system: str | None = None, **sampling: Any) -> Iterator[Event]:
+def stream_chat(
+    model: str, prompt: Prompt, *, system: str | None = None, format: AnyFormat | None = None, **sampling: Any
+) -> Iterator[Event]:
     """Ask `model`; yields events as they come and ends in one Finished. Closing the iterator stops the answer."""
     items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
-    future = _start(_request(model, prompt, system, sampling), items.put)
+    future = _start(_request(model, prompt, system, format, sampling), items.put)
     try:
         while (item := items.get()) is not None:
             if isinstance(item, BaseException):
@@ -79,19 +88,22 @@ def stream_chat(model: str, prompt: Prompt, *, system: str | None = None, **samp
         future.cancel()
 
 
-async def achat(model: str, prompt: Prompt, *, system: str | None = None, **sampling: Any) -> Answer:
+async def achat(
+    model: str, prompt: Prompt, *, system: str | None = None, format: AnyFormat | None = None, **sampling: Any
+) -> Answer:
     """`chat` for async code."""
-    return _answer([event async for event in astream_chat(model, prompt, system=system, **sampling)])
+    return _answer([event async for event in astream_chat(model, prompt, system=system, format=format, **sampling)])
 
 
 async def astream_chat(
-    model: str, prompt: Prompt, *, system: str | None = None, **sampling: Any
+    model: str, prompt: Prompt, *, system: str | None = None, format: AnyFormat | None = None, **sampling: Any
 ) -> AsyncIterator[Event]:
     """`stream_chat` for async code."""
     here = asyncio.get_running_loop()
     items: asyncio.Queue[_Item] = asyncio.Queue()
     future = _start(
-        _request(model, prompt, system, sampling), lambda item: here.call_soon_threadsafe(items.put_nowait, item)
+        _request(model, prompt, system, format, sampling),
+        lambda item: here.call_soon_threadsafe(items.put_nowait, item),
     )
     try:
         while (item := await items.get()) is not None:
@@ -188,13 +200,16 @@ class _Portal:
         self.loop.close()
 
 
-def _request(model: str, prompt: Prompt, system: str | None, sampling: dict[str, Any]) -> ChatRequest:
+def _request(
+    model: str, prompt: Prompt, system: str | None, format: AnyFormat | None, sampling: dict[str, Any]
+) -> ChatRequest:
     messages = [Message("user", prompt)] if isinstance(prompt, str) else list(prompt)
     if system is not None:
         messages.insert(0, Message("system", system))
     if isinstance(stop := sampling.get("stop"), str):
         sampling = sampling | {"stop": (stop,)}
-    return ChatRequest(model, tuple(messages), SamplingParams(**sampling))
+    constraint = None if format is None else as_constraint(format)
+    return ChatRequest(model, tuple(messages), SamplingParams(**sampling), constraint=constraint)
 
 
 def _answer(events: list[Event]) -> Answer:

@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from localllm.api.answers import Embeddings, LoadedModel, ModelInfo, Ranked, Ranking, Receipt, Rendered
 from localllm.api.backend import Backend
-from localllm.api.constraints import Choice, Constraint, Gbnf, JsonObject, JsonSchema, Lark, Regex
+from localllm.api.constraints import (
+    Choice,
+    Constraint,
+    Format,
+    Gbnf,
+    JsonObject,
+    JsonSchema,
+    Lark,
+    Regex,
+    as_constraint,
+    check_constraint,
+)
 from localllm.api.events import (
     ChoiceFinished,
     Event,
@@ -58,6 +69,7 @@ __all__ = [
     "Event",
     "FinishReason",
     "Finished",
+    "Format",
     "Gbnf",
     "GenerationRequest",
     "JsonObject",
@@ -88,6 +100,8 @@ __all__ = [
     "ToolSpec",
     "Truncate",
     "Usage",
+    "as_constraint",
+    "check_constraint",
     "check_generation",
     "check_sampling",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from localllm.api.constraints import Constraint
+from localllm.api.constraints import Constraint, check_constraint
 from localllm.api.messages import Message, ToolSpec
 from localllm.api.sampling import SamplingParams
 from localllm.api.value import Value
@@ -133,6 +133,8 @@ def check_generation(request: GenerationRequest) -> None:
             raise InvalidRequestError(
                 f"{name} is {value}", hint=f"{name} lies between {low:g} and {high:g}", param=name
             )
+    if request.constraint is not None:
+        check_constraint(request.constraint)
     if request.deadline_s == 0:
         raise InvalidRequestError("deadline_s is 0", hint="give it some time", param="deadline_s")
     if len(request.client) > MAX_CLIENT_CHARS:

@@ -83,6 +83,14 @@ GENERATION: dict[str, Choice] = {
     "deterministic": Choice(bool, "Compute in a way that gives the same answer for the same seed; slower."),
 }
 
+# Keyed by parameter of `answer_form`.
+FORM: dict[str, Choice] = {
+    "format": Choice(str, "Answer in JSON: any object, or what a JSON Schema asks for.", (), "json|SCHEMA|FILE"),
+    "regex": Choice(str, "Answer with what a regular expression matches as a whole.", (), "REGEX"),
+    "choice": Choice(list[str], "Answer with this text, or another one given (repeatable)."),
+    "grammar": Choice(str, "Answer with what a grammar allows.", (), "FILE.gbnf|FILE.lark"),
+}
+
 # Keyed by field of LoadOptions; these have a setting of the same name too.
 LOADING: dict[str, Choice] = {
     "num_ctx": Choice(int, "Tokens of context a request may use.", ("--ctx", "-c")),
@@ -96,7 +104,7 @@ LOADING: dict[str, Choice] = {
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with `sampling: SamplingParams`, `generation: dict` and `loading: dict` spread into options."""
+    """The command with `sampling: SamplingParams` and the dicts `form`, `generation`, `loading` spread into options."""
     signature = inspect.signature(command)
     hints = get_type_hints(command, localns={"SamplingParams": Any}, include_extras=True)
     kept = [p.replace(annotation=hints[n]) for n, p in signature.parameters.items() if n not in _TABLES]
@@ -121,7 +129,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-_TABLES = {"generation": GENERATION, "loading": LOADING, "sampling": SAMPLING}
+_TABLES = {"form": FORM, "generation": GENERATION, "loading": LOADING, "sampling": SAMPLING}
 
 
 def _parameter(field: str, choice: Choice) -> inspect.Parameter:

@@ -77,6 +77,7 @@ def run(
         typer.Option("--suffix", metavar="TEXT", help="With --raw: fill in what stands between the prompt and this."),
     ] = None,
     adapters: Adapters = None,
+    form: dict[str, Any],
     generation: dict[str, Any],
     sampling: SamplingParams,
     loading: dict[str, Any],
@@ -91,12 +92,14 @@ def run(
     """
     import asyncio
 
+    from localllm.cli.answer_form import answer_form
     from localllm.cli.conversation import Conversation
     from localllm.cli.output import Output
     from localllm.errors import UsageError
 
     if suffix is not None and not raw:
         raise UsageError("--suffix goes with --raw", hint="a chat has no text behind the answer")
+    constraint = answer_form(**form)
     runtime = runtime_of(ctx)
     settings = runtime.settings(**loading, offline=offline or None)
     output = Output(json=json, quiet=quiet)
@@ -109,6 +112,7 @@ def run(
         verbose=verbose,
         generation={
             **generation,
+            "constraint": constraint,
             "receipt": receipt is not None,
             "adapters": tuple(map(adapter, adapters or ())),
         },
