@@ -215,7 +215,7 @@ def load(
         emit,
         receipt=receipt,
         pooled=pooled,
-        speculator=_make_speculator(spec, model),
+        speculator=_make_speculator(spec, cache),
         emit_error=emit_error,
     )
     runner.states.disk = open_disk_tier(spec, model, cache, engine.hear)
@@ -223,9 +223,9 @@ def load(
     return Loaded(spec, model, engine, template.result(), scheduler.num_ctx, constraints, adapters)
 
 
-def _make_speculator(spec: LoadSpec, model: LlamaModel) -> Speculator | None:
+def _make_speculator(spec: LoadSpec, cache: KVCache) -> Speculator | None:
     """What guesses ahead; nothing where wrong guesses could not be cut off again."""
-    if spec.max_drafts == 0 or not model.can_trim:
+    if spec.max_drafts == 0 or not cache.can_trim:
         return None
     return Speculator(spec.max_drafts, is_split=spec.kv_layout == "streams")
 
