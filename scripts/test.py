@@ -18,6 +18,8 @@ import bootstrap
 MODEL = "smollm2:135m"
 # The weights as the tests look for them, by the store's own rule.
 FIND_WEIGHTS = "import sys; sys.path.insert(0, 'tests'); import conftest; print(conftest._find_smollm2() or '')"
+FIND_MINILM = "import sys; sys.path.insert(0, 'tests'); import conftest; print(conftest.find_minilm())"
+MAKE_MINILM = "tests/make_minilm.py"
 
 
 def main() -> None:
@@ -30,6 +32,7 @@ def main() -> None:
     weights = find_weights() or pull_weights()
     if weights:
         os.environ["LOCALLLM_TEST_MODEL"] = weights
+    os.environ["LOCALLLM_TEST_MINILM"] = make_minilm()
     os.chdir(bootstrap.ROOT)
     bootstrap.hand_over(bootstrap.venv_program("python"), ["-m", "pytest", *arguments])
 
@@ -52,6 +55,24 @@ def pull_weights() -> str:
         raise bootstrap.SetupError(f"no {MODEL}: {reason}", "under CI its tests must run, so this is a failure")
     bootstrap.say(f"no {MODEL}: {reason}; the tests that need it are skipped")
     return ""
+
+
+def make_minilm() -> str:
+    """Have the embedding model that tests use: a package of 84 MB, turned into GGUF once. Where it lies, or would."""
+    python = str(bootstrap.venv_program("python"))
+    found = subprocess.run(
+        [python, "-c", FIND_MINILM], cwd=bootstrap.ROOT, stdout=subprocess.PIPE, text=True, check=True
+    )
+    path = found.stdout.strip()
+    if not os.path.isfile(path):
+        bootstrap.say(f"$ python {MAKE_MINILM} {path}")
+        done = subprocess.run([python, MAKE_MINILM, path], cwd=bootstrap.ROOT, check=False)
+        if done.returncode:
+            reason = f"{MAKE_MINILM} ended with status {done.returncode}"
+            if os.environ.get("CI"):
+                raise bootstrap.SetupError(f"no all-MiniLM-L6-v2: {reason}", "under CI its tests must run")
+            bootstrap.say(f"no all-MiniLM-L6-v2: {reason}; the tests that need it are skipped")
+    return path
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip `long` tests unless LOCALLLM_LONG=1, and `weights` tests where the weights are not here."""
     long_form = os.environ.get("LOCALLLM_LONG") == "1"
-    weights = _find_smollm2()
+    weights, minilm = _find_smollm2(), find_minilm()
     for item in items:
         if item.get_closest_marker("long") and not long_form:
             item.add_marker(pytest.mark.skip(reason="long form: set LOCALLLM_LONG=1"))
@@ -28,6 +28,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(
                 pytest.mark.skip(reason="no smollm2:135m: run scripts/test.py, or `localllm pull smollm2:135m`")
             )
+        if item.get_closest_marker("minilm") and not minilm.is_file():
+            item.add_marker(pytest.mark.skip(reason="no all-MiniLM-L6-v2: run scripts/test.py"))
+
+
+def find_minilm() -> Path:
+    """Where the tests' embedding model lies, or would: `scripts/test.py` makes it there, once."""
+    named = os.environ.get("LOCALLLM_TEST_MINILM")
+    if named:
+        return Path(named)
+    from localllm.paths import data_dir
+
+    return data_dir() / "tests" / "all-MiniLM-L6-v2-f16.gguf"
 
 
 def _find_smollm2() -> Path | None:
@@ -45,6 +57,14 @@ def smollm2_path() -> Path:
     """The real SmolLM2-135M-Instruct Q4_1 file (98,362,432 bytes)."""
     path = _find_smollm2()
     assert path is not None, "a test that uses smollm2_path needs the marker `weights`"
+    return path
+
+
+@pytest.fixture(scope="session")
+def minilm_path() -> Path:
+    """The real all-MiniLM-L6-v2, in half precision (46,223,456 bytes)."""
+    path = find_minilm()
+    assert path.is_file(), "a test that uses minilm_path needs the marker `minilm`"
     return path
 
 

@@ -195,9 +195,9 @@ class FakeRunner:
         match op:
             case Copy(source, target, num_tokens):
                 assert source != target
-                cells = self._part(self.slots[source], num_tokens, saved=self.layout == "streams")
+                cells = self._part(self.slots[source], num_tokens)
                 assert not self.slots[target], f"{op}: the target holds {len(self.slots[target])} tokens"
-                self.floors[target] = num_tokens if self.layout == "streams" else self.floors[source]
+                self.floors[target] = num_tokens
                 self.slots[target] = self._shared(cells) if self.layout == "unified" else self._copied(cells)
             case Trim(slot, num_tokens):
                 cells = self.slots[slot]
@@ -221,7 +221,7 @@ class FakeRunner:
                 self.num_used += len(self.saved[key])
                 self._check_capacity()
                 self.num_used -= len(self.saved[key])
-                self.slots[slot] = self._copied(self._part(self.saved[key], num_tokens, saved=True))
+                self.slots[slot] = self._copied(self._part(self.saved[key], num_tokens))
                 self.floors[slot] = num_tokens
             case Mark(slot, key):
                 assert key not in self._keys, f"{op}: the key was used before"
@@ -254,11 +254,11 @@ class FakeRunner:
     def _can_cut(self, slot: int, num_tokens: int) -> bool:
         return self.kind == "plain" or (self.kind == "window" and num_tokens >= self.floors[slot])
 
-    def _part(self, cells: list[Cell], num_tokens: int, *, saved: bool) -> list[Cell]:
-        """The beginning of a slot's cells, or of a saved state, which has less to it."""
+    def _part(self, cells: list[Cell], num_tokens: int) -> list[Cell]:
+        """The beginning of a slot's cells or of a saved state."""
         assert 0 < num_tokens <= len(cells), f"{num_tokens} of {len(cells)} tokens"
-        can_cut = self.kind == "plain" or (self.kind == "window" and not saved)
-        assert can_cut or num_tokens == len(cells), f"{num_tokens} of {len(cells)} tokens of an uncuttable state"
+        whole = num_tokens == len(cells)
+        assert whole or self.kind == "plain", f"{num_tokens} of {len(cells)} tokens of an uncuttable state"
         return cells[:num_tokens]
 
     def _shared(self, cells: list[Cell]) -> list[Cell]:
@@ -295,6 +295,9 @@ class FakeRunner:
             digest = crc32(token.to_bytes(4, "little"), digest)
             cells.append(Cell(position, token, digest))
         self.num_used += len(chunk.tokens)
+        if self.layout == "unified":
+            # What has left the window may be overwritten: only what was computed last can be taken back.
+            self.floors[chunk.slot] = chunk.start
 
     def _ends(self, digest: int) -> bool:
         return bool(self.end_one_in) and (digest >> 8) % self.end_one_in == 0

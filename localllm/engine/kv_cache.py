@@ -73,12 +73,8 @@ class KVCache:
         self._slots = [Slot(i, []) for i in range(num_slots)]
         self._cells = CellLedger(num_slots)
         self._tree: PrefixTree[Slot] = PrefixTree()
-        self.saved = SavedPrefixes(
-            host_tokens, kind=kind, cost=cost, use_disk=use_disk, max_length=self.max_length
-        )
-        # A stream is copied by way of a saved state, of which only the end of a window can be cut.
-        self._copies_whole = kind == "window" and layout == "streams"
-        self._search = PrefixSearch(self._tree, self.saved, kind, copies_whole=self._copies_whole)
+        self.saved = SavedPrefixes(host_tokens, kind=kind, cost=cost, use_disk=use_disk, max_length=self.max_length)
+        self._search = PrefixSearch(self._tree, self.saved, kind, in_streams=layout == "streams")
         self._tick = 0
 
     # --- a sequence comes, grows and goes -------------------------------------------------------------------------
@@ -215,7 +211,7 @@ class KVCache:
         self._cells.append(target, num_planned)
         other.tokens, other.num_computed, other.busy = held.tokens, held.num_computed, True
         other.last_used, other.scope = held.last_used, held.scope
-        other.floor, other.places = held.num_computed if self._copies_whole else held.floor, held.places
+        other.floor, other.places = held.num_computed if self.kind == "window" else 0, held.places
         held.tokens, held.num_computed, held.busy, held.floor, held.places = [], 0, False, 0, []
         self._tree.insert(other.tokens, other, other.scope)
         self._tree.remove(held)
@@ -267,7 +263,7 @@ class KVCache:
         if isinstance(holder, Slot) and not holder.busy:
             # Taking over loses the rest of what the slot holds: fine while that is the smaller part.
             others = [slot for slot in idle if slot is not holder]
-            takes_part = self._copies_whole and MIN_MOVE <= num_cached < holder.num_computed
+            takes_part = self.kind == "window" and MIN_MOVE <= num_cached < holder.num_computed
             if len(holder.tokens) - num_cached <= max(num_cached, MIN_MOVE) or not others or takes_part:
                 return holder
             idle = others
@@ -322,7 +318,7 @@ class KVCache:
             target.floor = num_tokens if self.kind == "window" else 0
         elif holder is not None:
             ops.append(Copy(holder.index, target.index, holder.num_computed if source.checkpoint else num_tokens))
-            target.floor = num_tokens if self._copies_whole else holder.floor
+            target.floor = num_tokens if self.kind == "window" else 0
         if source.checkpoint is not None:
             ops.append(Rewind(target.index, source.checkpoint.key, num_tokens))
             target.floor = num_tokens
@@ -341,8 +337,8 @@ class KVCache:
 
     def _serves_for(self, other: Slot, slot: Slot) -> bool:
         """Is all that `slot` holds in `other` too, and to be had from there?"""
-        if self.kind in ("plain", "window"):
-            return other.num_computed >= slot.num_computed >= other.floor
+        if self.kind == "plain":
+            return other.num_computed >= slot.num_computed
         return not other.busy and other.num_computed == slot.num_computed
 
     # --- self-check -----------------------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ class LlamaRunner:
         return [self._sample(chunk, index) for chunk, index in outputs]
 
     def state_cost(self) -> StateCost:
-        """What states of this model take besides their tokens. Measured: llama.cpp tells only sizes of what is there."""
+        """What states of this model take besides their tokens; measured, for llama.cpp tells sizes only of what is there."""
         if self._kind == "plain":
             return StateCost()
         self._buffers.fill([Chunk(0, 0, 0, [0], True)])
@@ -258,6 +258,7 @@ class LlamaRunner:
             tuple(logprobs),
             sampler.failure,
         )
+
 
 class _BatchBuffers:
     """The arrays behind one llama_batch, filled without a Python loop over tokens."""

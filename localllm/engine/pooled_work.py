@@ -55,7 +55,7 @@ class PooledJob:
 class Context(Protocol):
     """What `pooling.PooledContext` offers."""
 
-    num_batch: int
+    budget: int
     takes_parts: bool
 
     def run(self, parts: Sequence[Part]) -> list[Vector]:
@@ -144,9 +144,10 @@ class PooledWork:
         self._jobs.rotate(-1)
 
     def _budget(self, context: Context, alone: bool) -> int:
-        if alone or not self._token_us:
-            return context.num_batch if alone else min(context.num_batch, MIN_BATCH)
-        return max(MIN_BATCH, min(context.num_batch, int(self._target_us / self._token_us)))
+        if alone:
+            return context.budget
+        fitting = int(self._target_us / self._token_us) if self._token_us else MIN_BATCH
+        return max(MIN_BATCH, min(context.budget, fitting))
 
     def _run(self, context: Context, pooling: Pooling, budget: int) -> int:
         """Compute whole texts of all jobs of this pooling in turn, or begin a long one; the number of tokens."""

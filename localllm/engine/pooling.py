@@ -20,15 +20,21 @@ from localllm.errors import EngineError, EngineLoadError
 # llama.cpp's numbers of what it pools; "yes_no" is ours: logits of two tokens after the last one, nothing pooled.
 POOLINGS: dict[Pooling, int] = {"mean": 1, "cls": 2, "last": 3, "rank": 4, "yes_no": 0}
 
-# Tokens of one pass. Encoders attend over all tokens of a pass, whosesoever they are, so more would cost more for each;
-# models that also make text compute every token's logits on the way, which more would need much memory for.
+# Tokens that one pass can hold at least. Models that also make text compute every token's logits on the way, which need
+# memory.
 ENCODER_BATCH = 512
 DECODER_BATCH = 256
-CELL_STEP = 256
+# Encoders attend over all tokens of a pass, whosesoever they are: passes of about this many are fastest.
+ENCODER_BUDGET = 192
+# Flash attention adds up in half precision, which scores show; without it memory grows with the square of the context.
+EXACT_CTX = 2048
+CELL_STEP = 256  # also a multiple of MAX_SEQUENCES: llama.cpp asserts on a batch that its sequences do not divide
 
 
 class PooledContext:
     """One llama.cpp context that pools. `num_batch` bounds the tokens of a run, `num_ctx` those of a sequence.
+
+    Runs of about `budget` tokens, or one sequence that is longer, are the fastest.
 
     With `takes_parts` a sequence may come in several runs, its memory kept until `clear`; without, whole.
     """
@@ -41,16 +47,17 @@ class PooledContext:
         self._num_vocab: int = C.llama_vocab_n_tokens(C.llama_model_get_vocab(model))
         self._encode = C.llama_decode if C.llama_model_has_decoder(model) else C.llama_encode
         # What is not causal looks at all tokens at once: one pass must hold them all.
-        self.num_batch = DECODER_BATCH if spec.is_causal else max(ENCODER_BATCH, num_ctx)
+        self.num_batch = DECODER_BATCH if spec.is_causal else _padded(max(ENCODER_BATCH, num_ctx))
+        self.budget = self.num_batch if spec.is_causal else ENCODER_BUDGET
         params = C.llama_context_default_params()
-        params.n_ctx = max(num_ctx, self.num_batch) + -max(num_ctx, self.num_batch) % CELL_STEP
+        params.n_ctx = _padded(max(num_ctx, self.num_batch))
         params.n_batch = params.n_ubatch = self.num_batch
         params.n_seq_max = MAX_SEQUENCES
         params.kv_unified = True
         params.embeddings = pooling != "yes_no"
         params.n_outputs_max = MAX_SEQUENCES if pooling == "yes_no" else 0
         params.pooling_type = POOLINGS[pooling]
-        params.flash_attn_type = -1 if spec.flash_attn is None else int(spec.flash_attn)
+        params.flash_attn_type = _flash_attention(spec, pooling, num_ctx)
         params.n_threads = params.n_threads_batch = spec.num_threads_batch or spec.num_threads
         params.no_perf = True
         self._context = C.llama_init_from_model(model, params)
@@ -128,6 +135,17 @@ class Pooler:
             assert num_tokens <= num_ctx
             found = self._contexts[pooling] = PooledContext(self._model, self._spec, pooling, num_ctx, self._answers)
         return found
+
+
+def _flash_attention(spec: LoadSpec, pooling: Pooling, num_ctx: int) -> int:
+    """llama.cpp's number of on, off, or its own choice."""
+    if spec.flash_attn is None:
+        return 0 if pooling == "rank" and not spec.is_causal and num_ctx <= EXACT_CTX else -1
+    return int(spec.flash_attn)
+
+
+def _padded(num_tokens: int) -> int:
+    return num_tokens + -num_tokens % CELL_STEP
 
 
 class _Buffers:

@@ -52,13 +52,11 @@ class Source:
 class PrefixSearch:
     """Looks through slots (by the tokens they hold) and saved states."""
 
-    def __init__(
-        self, tree: PrefixTree[Slot], saved: SavedPrefixes, kind: StateKind, *, copies_whole: bool = False
-    ) -> None:
+    def __init__(self, tree: PrefixTree[Slot], saved: SavedPrefixes, kind: StateKind, *, in_streams: bool) -> None:
         self._tree = tree
         self._saved = saved
         self._kind: StateKind = kind
-        self._copies_whole = copies_whole
+        self._in_streams = in_streams
 
     def find(self, tokens: list[int], scope: str) -> tuple[Source, Coming | None]:
         """The best source, and the most that a busy slot will be able to give.
@@ -81,9 +79,17 @@ class PrefixSearch:
     def usable(self, slot: Slot, depth: int) -> int:
         """How many of its first `depth` tokens a slot can give now: it has them, and can be cut there."""
         num_tokens = min(depth, slot.num_computed)
-        cannot = self._kind in ("hybrid", "recurrent") or (self._copies_whole and slot.busy)
-        floor = slot.num_computed if cannot else slot.floor
-        return num_tokens if num_tokens >= floor else 0
+        return num_tokens if num_tokens >= self._floor(slot) else 0
+
+    def _floor(self, slot: Slot) -> int:
+        """How short a slot's content can be made.
+
+        In the pool llama.cpp uses the cells of tokens outside their window for others. A stream keeps them, but is copied
+        as a saved state, which lacks them.
+        """
+        if self._kind == "plain" or (self._kind == "window" and self._in_streams and not slot.busy):
+            return slot.floor
+        return slot.num_computed
 
     def _in_slots(self, tokens: list[int], scope: str) -> tuple[Source, Coming | None]:
         best: Slot | None = None

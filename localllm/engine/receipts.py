@@ -28,7 +28,7 @@ _LOAD_FACTS = (
 
 @dataclass(frozen=True, slots=True)
 class ReceiptMaker:
-    """Makes the receipts of a loaded model. `model` stands for its weights, `template` is its chat template's source."""
+    """Makes the receipts of a loaded model: `model` stands for its weights, `template` is its template's source."""
 
     model: str
     template: str

@@ -40,9 +40,7 @@ class SavedPrefixes:
     for checkpoints.
     """
 
-    def __init__(
-        self, host_tokens: int, *, kind: StateKind, cost: StateCost, use_disk: bool, max_length: int
-    ) -> None:
+    def __init__(self, host_tokens: int, *, kind: StateKind, cost: StateCost, use_disk: bool, max_length: int) -> None:
         whole = kind != "plain"
         for_checkpoints = host_tokens // 4 if whole and cost.checkpoint else 0
         self.checkpoints = Checkpoints(for_checkpoints // max(1, cost.checkpoint))

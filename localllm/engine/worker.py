@@ -58,7 +58,8 @@ class Worker:
 
     def main(self) -> None:
         """Read frames until stdin ends."""
-        threading.Thread(target=self._guard, args=(self._prepare_loop, self._work), name="preparer", daemon=True).start()
+        prepare = (self._prepare_loop, self._work)
+        threading.Thread(target=self._guard, args=prepare, name="preparer", daemon=True).start()
         while (frame := frames.read_request(self._source)) is not None:
             match frame:
                 case frames.Load(spec):

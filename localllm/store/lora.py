@@ -90,6 +90,8 @@ def _check_shapes(path: Path, target: TensorInfo, a: TensorInfo, b: TensorInfo) 
     """
     shape, shape_a, shape_b = _shape(target), _shape(a), _shape(b)
     rank = shape_b[0]
+    wanted_a: tuple[int, ...]
+    wanted_b: tuple[int, ...]
     if target.name == "token_embd.weight":
         wanted_a, wanted_b = (rank, shape[-1]), (rank, shape[0])
     else:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from localllm.api import Adapter, CompletionRequest, SamplingParams, TextDelta, TokenLogprob
+from localllm.api import Adapter, CompletionRequest, Finished, SamplingParams, TextDelta, TokenLogprob
 from localllm.binding import set_log
 from localllm.engine.adapter_set import NO_ADAPTERS
 from localllm.engine.adapters import MAX_LOADED, Adapters
@@ -20,7 +20,7 @@ from localllm.errors import AdapterError
 from localllm.store.gguf import read_gguf
 from tests.engine.conftest import open_engine, run, spec_of
 from tests.tiny_adapters import merged, random_pairs, write_adapter
-from tests.tiny_models import EXACT, Kind, tiny_tensors, write_tiny_model
+from tests.tiny_models import ARCHITECTURES, EXACT, KINDS, Kind, tiny_tensors, write_tiny_model
 
 TinyModel = Callable[..., Path]
 Logprobs = list[TokenLogprob]
@@ -53,21 +53,26 @@ def assert_same(one: Logprobs, other: Logprobs) -> None:
         assert mine.logprob == pytest.approx(theirs.logprob, abs=2e-3)
 
 
-def adapter_files(folder: Path, kind: Kind = "llama", count: int = 2) -> list[str]:
-    weights = tiny_tensors(kind)
-    architecture = "llama" if kind in ("llama", "moe") else kind
-    return [
-        str(write_adapter(folder / f"{n}.gguf", random_pairs(weights, seed=n), architecture=architecture, alpha=8.0))
-        for n in range(count)
-    ]
+def adapter_files(folder: Path, count: int = 2) -> list[str]:
+    weights = tiny_tensors("llama")
+    return [str(write_adapter(folder / f"{n}.gguf", random_pairs(weights, seed=n), alpha=8.0)) for n in range(count)]
 
 
-@pytest.mark.parametrize("kind", ["llama", "moe"])
-@pytest.mark.parametrize("at_load", [True, False])
+@pytest.mark.parametrize(("kind", "at_load"), [("llama", True), *((kind, False) for kind in KINDS)])
 def test_an_adapter_does_what_merging_it_does(tiny_model: TinyModel, tmp_path: Path, kind: Kind, at_load: bool) -> None:
     weights = tiny_tensors(kind)
-    pairs = random_pairs(weights, names=("attn_q", "attn_output", "ffn_down", "ffn_up_exps", "output.weight"))
-    path = write_adapter(tmp_path / "a.gguf", pairs, alpha=8.0)
+    names = (
+        "attn_q.",
+        "attn_output",
+        "ffn_down",
+        "ffn_up_exps",
+        "ssm_in",
+        "ssm_out",
+        "shortconv.in_proj",
+        "output.weight",
+    )
+    pairs = random_pairs(weights, names=names)
+    path = write_adapter(tmp_path / "a.gguf", pairs, architecture=ARCHITECTURES[kind], alpha=8.0)
     whole = write_tiny_model(tmp_path / "merged.gguf", kind, tensors=merged(weights, pairs, 0.5, 8.0))
     adapter = Adapter(str(path), 0.5)
 
@@ -137,7 +142,8 @@ def test_a_prefix_is_reused_within_a_set_only(tiny_model: TinyModel, tmp_path: P
         sampling = SamplingParams(temperature=0, max_tokens=2)
         async for event in engine.complete(CompletionRequest("tiny", PROMPT * 4, sampling, adapters=adapters)):
             last = event
-        return int(last.usage.num_cached_tokens)
+        assert isinstance(last, Finished)
+        return last.usage.num_cached_tokens
 
     async def main() -> None:
         async with open_engine(tiny_spec(tiny_model())) as engine:

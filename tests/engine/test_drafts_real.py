@@ -78,7 +78,7 @@ class Bench:
         if ops := scheduler.schedule():
             self.runner.run(ops)
         for slot in range(spec.num_slots):
-            self.runner._trim(slot, 0)
+            self.runner.states.trim(slot, 0)
         return [sequence.tokens[sequence.num_prompt :] for sequence in sequences]
 
     def close(self) -> None:

@@ -242,7 +242,7 @@ def chain(count: int) -> str:
     return "\n".join(f"r{i} ::= r{i + 1}" for i in range(count)) + f'\nr{count} ::= "a"\nroot ::= r0'
 
 
-HOSTILE = {
+HOSTILE: dict[str, Constraint] = {
     "60,000 groups": Gbnf("root ::= " + "(" * 60_000 + '"a"' + ")" * 60_000),
     "5,000 rules": Gbnf(chain(5000)),
     "left recursion": Gbnf('root ::= root "a" | "b"'),
