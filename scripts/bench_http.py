@@ -2,10 +2,10 @@
 
     python scripts/bench_http.py --model FILE.gguf [--rounds 9] [--tokens 128] [--json]
 
-Both sides of `stream` have a child of their own with the same options and are measured turn about in one run, by a
-client in this process: the daemon's over a socket, the engine's through Service. CPU time is that of the daemon's own
-process (Linux). `start` is from exec to the first 200 of /health. The idle streams are of the scripted Backend of the
-tests: what is measured is the daemon's share. Rates are of the tokens after the first.
+Both sides of the stream have a child of their own with the same options and are measured turn about in one run, by a
+client in this process: the daemon's over a socket, the engine's through Service. Rates are of the tokens after the
+first; CPU time is that of the process around the child, on either side (Linux). The start is from exec to the first
+200 of /health. The 1,000 idle streams are of the tests' scripted Backend: what is measured is the daemon's share.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ async def in_process(service: Service, model: str, num_tokens: int) -> float:
 async def measure_stream(model: str, rounds: int, num_tokens: int) -> dict[str, Any]:
     """Both sides, turn about."""
     rates: dict[str, list[float]] = {"http": [], "engine": []}
-    cpu_s = 0.0
+    cpu_s = {"http": 0.0, "engine": 0.0}
     options = ("--preload", model, "--ctx", "2048", "--slots", "1")
     with tempfile.TemporaryDirectory() as home, daemon(*REAL, "serve", *options) as (process, port, start_s):
         settings = Settings(store_dir=Path(home), offline=True)
@@ -119,12 +119,13 @@ async def measure_stream(model: str, rounds: int, num_tokens: int) -> dict[str, 
             await in_process(service, model, 16)
             for number in range(rounds):
                 for side in ("http", "engine") if number % 2 else ("engine", "http"):
+                    pid = os.getpid() if side == "engine" else process.pid
+                    before = cpu_seconds(pid)
                     if side == "engine":
                         rates[side].append(await in_process(service, model, num_tokens))
-                        continue
-                    before = cpu_seconds(process.pid)
-                    rates[side].append(over_http(port, model, num_tokens))
-                    cpu_s += cpu_seconds(process.pid) - before
+                    else:
+                        rates[side].append(over_http(port, model, num_tokens))
+                    cpu_s[side] += cpu_seconds(pid) - before
         finally:
             await service.close()
     http, engine = (statistics.median(rates[side]) for side in ("http", "engine"))
@@ -136,7 +137,8 @@ async def measure_stream(model: str, rounds: int, num_tokens: int) -> dict[str, 
         "median_of_ratios": round(statistics.median(ratios), 3),
         "rounds_http": [round(rate, 1) for rate in rates["http"]],
         "rounds_engine": [round(rate, 1) for rate in rates["engine"]],
-        "daemon_cpu_us_per_token": round(cpu_s / rounds / num_tokens * 1e6),
+        "daemon_cpu_us_per_token": round(cpu_s["http"] / rounds / num_tokens * 1e6),
+        "service_cpu_us_per_token": round(cpu_s["engine"] / rounds / num_tokens * 1e6),
         "start_s": round(start_s, 3),
     }
 
