@@ -44,7 +44,7 @@ def test_a_document_has_every_key_whatever_its_values() -> None:
     out = io.StringIO()
     Output(out=out).document([Usage(), {"path": Path("a"), "many": {1}}])
     assert json.loads(out.getvalue()) == [
-        {"num_prompt_tokens": 0, "num_cached_tokens": 0, "num_output_tokens": 0, "num_reasoning_tokens": 0},
+        dict.fromkeys(Usage.__struct_fields__, 0),
         {"path": "a", "many": [1]},
     ]
     assert plain((Usage(num_output_tokens=2),))[0]["num_output_tokens"] == 2
