@@ -84,8 +84,8 @@ class PrefixSearch:
     def _floor(self, slot: Slot) -> int:
         """How short a slot's content can be made.
 
-        In the pool llama.cpp uses the cells of tokens outside their window for others. A stream keeps them, but is copied
-        as a saved state, which lacks them.
+        In the pool llama.cpp uses cells of tokens that are out of the window for others. A stream keeps them, but is
+        copied as a saved state, which lacks them.
         """
         if self._kind == "plain" or (self._kind == "window" and self._in_streams and not slot.busy):
             return slot.floor
