@@ -21,6 +21,7 @@ LocalLLMError
 ├── OutOfMemoryError            the model does not fit this machine            exit 1
 └── EngineError                 the engine child
     ├── EngineLoadError         the model could not be loaded
+    │   └── DraftModelError     the draft model does not fit the model
     ├── EngineCrashedError      the child died                                 exit 3
     └── QueueFullError          too many requests wait already                 exit 3
 """
@@ -138,6 +139,10 @@ class EngineError(LocalLLMError):
 
 class EngineLoadError(EngineError):
     """llama.cpp refused the model. The last lines of its log are in the message."""
+
+
+class DraftModelError(EngineLoadError):
+    """The draft model cannot draft for the model: another vocabulary, or a state that cannot be cut back."""
 
 
 class EngineCrashedError(EngineError):

@@ -17,6 +17,7 @@ from localllm.binding import C, set_log
 from localllm.engine.adapter_set import NO_ADAPTERS, AdapterSet
 from localllm.engine.constraint import Grammar
 from localllm.engine.constraints import Constraints
+from localllm.engine.draft import load_draft_model
 from localllm.engine.embedding import TextEncoder, embed_job
 from localllm.engine.engine import Engine, Events
 from localllm.engine.frames import Answer, EngineInfo, Failed, LoadSpec, pack_error
@@ -215,7 +216,7 @@ def load(
         emit,
         receipt=receipt,
         pooled=pooled,
-        speculator=_make_speculator(spec, cache),
+        speculator=_make_speculator(spec, model, cache),
         emit_error=emit_error,
     )
     runner.states.disk = open_disk_tier(spec, model, cache, engine.hear)
@@ -223,11 +224,12 @@ def load(
     return Loaded(spec, model, engine, template.result(), scheduler.num_ctx, constraints, adapters)
 
 
-def _make_speculator(spec: LoadSpec, cache: KVCache) -> Speculator | None:
-    """What guesses ahead; nothing where wrong guesses could not be cut off again."""
+def _make_speculator(spec: LoadSpec, model: LlamaModel, cache: KVCache) -> Speculator | None:
+    """What guesses ahead; nothing where wrong guesses could not be cut off again. Raises DraftModelError."""
+    drafter = load_draft_model(spec, model) if spec.draft_paths else None
     if spec.max_drafts == 0 or not cache.can_trim:
         return None
-    return Speculator(spec.max_drafts, is_split=spec.kv_layout == "streams")
+    return Speculator(spec.max_drafts, is_split=spec.kv_layout == "streams", drafter=drafter)
 
 
 def _constraints(model: LlamaModel, template: ChatTemplate) -> Constraints:

@@ -38,7 +38,8 @@ class LoadSpec(msgspec.Struct, frozen=True):
     None leaves the choice to llama.cpp. `flash_attn` None leaves that to llama.cpp. `max_drafts` bounds the tokens
     guessed ahead in one step for one sequence. `num_threads_batch` computes prompts and steps of several sequences, 0:
     as many as `num_threads`. `task`, `pooling`, `is_causal` and `gives_probability` are what the file says of a model
-    that embeds or ranks. `adapters` are applied to every request.
+    that embeds or ranks. `adapters` are applied to every request. `draft_paths` is a small model of
+    the same vocabulary that drafts.
     """
 
     paths: tuple[str, ...]
@@ -67,6 +68,7 @@ class LoadSpec(msgspec.Struct, frozen=True):
     is_causal: bool = True
     gives_probability: bool = False
     adapters: tuple[Adapter, ...] = ()
+    draft_paths: tuple[str, ...] = ()
 
 
 class EngineInfo(msgspec.Struct, frozen=True):

@@ -30,8 +30,8 @@ class Drafter(Protocol):
         """The next `num_tokens` of each; nothing for those whose text it has yet to read."""
         ...
 
-    def close(self, sequence_id: int) -> None:
-        """Forget a sequence; unknown ids are ignored."""
+    def forget(self, sequence_id: int) -> None:
+        """Let go of a sequence; unknown ids are ignored."""
         ...
 
 
@@ -144,7 +144,7 @@ class Speculator:
             sequence = follower.sequence
             del self._followers[sequence.id]
             if self._drafter is not None:
-                self._drafter.close(sequence.id)
+                self._drafter.forget(sequence.id)
             if follower.purse is not None:
                 self._fund.give_back(follower.purse.us)
             # What was found in the cache is here already.

@@ -249,7 +249,7 @@ class Oracle:
 
     def __init__(self, run: Run, percent: int) -> None:
         self.run, self.percent, self.rng = run, percent, random.Random(8)
-        self.closed: list[int] = []
+        self.forgotten: list[int] = []
 
     def draft(self, sequences: list[Sequence], num_tokens: int) -> list[list[int]]:
         self.run.drafting_us += 3_000 * num_tokens
@@ -261,8 +261,8 @@ class Oracle:
             for sequence in sequences
         ]
 
-    def close(self, sequence_id: int) -> None:
-        self.closed.append(sequence_id)
+    def forget(self, sequence_id: int) -> None:
+        self.forgotten.append(sequence_id)
 
 
 @pytest.mark.parametrize(("percent", "num_least", "num_most"), [(95, 150, 10_000), (20, 0, 30)])
@@ -277,4 +277,4 @@ def test_a_draft_model_is_asked_while_it_pays(percent: int, num_least: int, num_
     assert run.num_drafted - run.num_accepted <= num_most
     run.speculator.draft([])
     assert isinstance(drafter, Oracle)
-    assert drafter.closed == [sequence.id]
+    assert drafter.forgotten == [sequence.id]
