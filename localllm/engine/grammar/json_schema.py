@@ -5,7 +5,8 @@ Schemas are read as draft 2020-12; what earlier drafts wrote otherwise (array `i
 `exclusiveMinimum` in draft 4) is understood where it cannot mean anything else.
 
 An answer always satisfies the schema, but not every document that satisfies it can be an answer: properties come in the
-schema's order, integers have no fraction (1.0), numbers with bounds no exponent, strings no \\u escapes.
+schema's order, integers have no fraction (1.0), numbers with bounds no exponent, fractions all the digits that
+`multipleOf` has (1.50 for 0.25), strings no \\u escapes.
 """
 
 from __future__ import annotations
