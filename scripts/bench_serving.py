@@ -44,6 +44,7 @@ import asyncio
 import json
 import os
 import platform
+import secrets
 import shlex
 import signal
 import subprocess
@@ -66,6 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure, print, and say by the status how it went."""
     parser = _parser()
     args = parser.parse_args(arguments)
+    args.seed = args.seed or secrets.token_hex(4)
     server = None
     if args.start_llama_server:
         if not args.model:
@@ -103,7 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tools", choices=("auto", "native", "text"), default="auto", help="how the agent has its tools"
     )
-    parser.add_argument("--seed", default="1", help="of the texts (default: 1)")
+    parser.add_argument(
+        "--seed", help="of the texts; default: a new one, since prefixes may lie on disk from earlier runs"
+    )
     parser.add_argument("--request-s", type=float, default=120.0, help="a request without an end by then has failed")
     parser.add_argument("--run-s", type=float, default=3600.0, help="the whole run stops then")
     parser.add_argument("--api-key-env", metavar="VARIABLE", help="send the key in this environment variable")
@@ -163,7 +167,8 @@ def _show(results: Results, args: argparse.Namespace, server: LlamaServer | None
     if args.json:
         print(json.dumps(as_json(results, facts), indent=2))
     else:
-        print(f"{facts['machine']}, commit {facts['commit']}, median of {args.rounds} rounds\n\n{as_table(results)}")
+        how = f"median of {args.rounds} rounds, seed {args.seed}"
+        print(f"{facts['machine']}, commit {facts['commit']}, {how}\n\n{as_table(results)}")
     if args.svg:
         Path(args.svg).write_text(chart(results), encoding="utf-8")
 

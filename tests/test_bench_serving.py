@@ -25,6 +25,8 @@ SMALL: dict[str, Any] = {
     "shared_prompt_tokens": 40,
     "shared_output_tokens": 4,
     "conversations": 3,
+    "app_prompt_tokens": 40,
+    "turn_prompt_tokens": 10,
     "turns": 2,
     "turn_output_tokens": 3,
     "late_stream_tokens": 40,
@@ -332,7 +334,7 @@ def test_the_engine_is_a_target_like_the_others(smollm2_path: Path) -> None:
     from serving.workloads import Sizes
 
     target = EngineTarget("localllm", str(smollm2_path), {"num_slots": "4", "num_ctx": "2048"})
-    sizes = Sizes(**SMALL | {"late_prompt_tokens": 300})
+    sizes = Sizes(**SMALL | {"late_prompt_tokens": 200, "late_stream_tokens": 16})
     options = Options(1, workloads=("one stream", "conversations", "late prompt"), sizes=sizes, run_s=90.0)
     results = asyncio.run(measure([target], "localllm", options, lambda _line: None))
     assert results.complete
