@@ -357,8 +357,8 @@ class Scheduler:
         for running in prompts:
             assert running.slot is not None
             share[running.id] = min(share[running.id], self._cache.until_checkpoint(running.slot))
-            if (fork := forks.get(running.id, 0)) > running.num_computed:
-                share[running.id] = min(share[running.id], fork - running.num_computed)
+            if (num_left := forks.get(running.id, 0) - running.num_computed) >= MIN_MOVE:
+                share[running.id] = min(share[running.id], num_left)
         room = MAX_SCORED
         for running in prompts:
             if running.scored:
