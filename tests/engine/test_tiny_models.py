@@ -114,3 +114,24 @@ def test_the_vocabulary_knows_every_byte_and_keeps_control_apart(bench: Callable
 def test_models_of_different_seeds_differ(tiny_model: TinyModel) -> None:
     assert tiny_model("llama").read_bytes() != tiny_model("llama", seed=1).read_bytes()
     assert tiny_model("llama") == tiny_model("llama"), "written once"
+
+
+def test_a_smaller_cache_changes_little(bench: Callable[..., Bench]) -> None:
+    """Against f16: the fewer bits, the more. f32 changes nothing, as flash attention makes f16 of it."""
+    text = "the quick brown fox jumps over the lazy dog, and then it sleeps in the sun"
+
+    def likeliest(kv_type: str) -> list[float]:
+        one = bench("llama", kv_type_k=kv_type, kv_type_v=kv_type, flash_attn=True)
+        found = []
+        for slot, size in enumerate((20, 40, 60, 70)):
+            one.runner.open(
+                slot, SamplingParams(temperature=0, logprobs=1), prompt := one.model.vocab.tokenize(text[:size])
+            )
+            (sampled,) = one.runner.run(Batch([], [Chunk(slot, slot, 0, prompt, True)]))
+            found.append(sampled.logprobs[0].top[0][2])
+        return found
+
+    base = likeliest("f16")
+    drift = {kv: max(abs(a - b) for a, b in zip(base, likeliest(kv), strict=True)) for kv in ("f32", "q8_0", "q4_0")}
+    assert drift["f32"] < 1e-4 < drift["q8_0"] < drift["q4_0"], drift
+    assert drift["q8_0"] < 0.5, drift
