@@ -39,9 +39,9 @@ _HOMES = {
     "localllm.config": "Settings",
     "localllm.errors": (
         "AccessDeniedError AdapterError ConfigError ContextLengthError CorruptModelError DigestMismatchError"
-        " DiskFullError DownloadError EngineCrashedError EngineError EngineLoadError GGUFError InvalidRequestError"
-        " LocalLLMError ModelInUseError ModelNameError ModelNotFoundError OfflineError OutOfMemoryError QueueFullError"
-        " StoreError TemplateError UsageError"
+        " DiskFullError DownloadError DraftModelError EngineCrashedError EngineError EngineLoadError GGUFError"
+        " InvalidRequestError LocalLLMError ModelInUseError ModelNameError ModelNotFoundError OfflineError"
+        " OutOfMemoryError QueueFullError StoreError TemplateError UsageError"
     ),
     "localllm.library": "Answer achat aembed arerank astream_chat chat embed rerank stream_chat",
     "localllm.name": "ModelName",

@@ -16,6 +16,7 @@ import msgspec
 from localllm import devices, tuned
 from localllm.api import LoadOptions, Notice
 from localllm.config import Settings
+from localllm.drafting import DraftFiles, choose_max_drafts, draft_bytes, logits_bytes
 from localllm.engine.frames import LoadSpec
 from localllm.errors import AdapterError, EngineLoadError, InvalidRequestError, ModelNotFoundError
 from localllm.kv_types import check_kv_types
@@ -73,6 +74,8 @@ def plan_load(
     options: LoadOptions,
     settings: Settings,
     hold: AbstractContextManager[None],
+    *,
+    draft: DraftFiles | None = None,
 ) -> PlannedLoad:
     """Decide how `manifest` is loaded: what the caller asked, then settings, then what fits this machine.
 
@@ -92,6 +95,10 @@ def plan_load(
     available = max(0, devices.available_memory() - adapter_bytes)
     chosen = _choose(facts, available, wanted)
     left = max(0, available - chosen.needed_bytes)
+    draft = draft if facts.task == "generate" else None
+    max_drafts = choose_max_drafts(facts, chosen.num_slots, left)
+    drafting_bytes = draft_bytes(draft, chosen, left) + logits_bytes(facts, chosen.num_slots, max_drafts)
+    left = max(0, left - drafting_bytes)
     host_bytes = min(HOST_CACHE_BYTES, left // HOST_CACHE_SHARE)
     spec = LoadSpec(
         paths=tuple(str(path) for path in paths),
@@ -119,8 +126,11 @@ def plan_load(
         prefix_key=_model_key(manifest, paths),
         prefix_disk_bytes=_prefix_disk_bytes(wanted),
         adapters=adapters,
+        max_drafts=max_drafts,
+        draft_paths=draft.paths if draft is not None else (),
     )
-    return PlannedLoad(spec, chosen.needed_bytes + adapter_bytes, (*tuning_notices, *chosen.notices), hold)
+    needed_bytes = chosen.needed_bytes + adapter_bytes + drafting_bytes
+    return PlannedLoad(spec, needed_bytes, (*tuning_notices, *chosen.notices), hold)
 
 
 def _token_bytes(facts: ModelFacts, wanted: LoadOptions) -> int:
@@ -149,6 +159,11 @@ def _model_key(manifest: Manifest, paths: list[Path]) -> str:
                 file.seek(max(0, stat.st_size - (1 << 20)))
                 digest.update(file.read())
     return digest.hexdigest()
+
+
+def draft_files(name: str, paths: list[Path]) -> DraftFiles:
+    """What `plan_load` wants to know of a draft model."""
+    return DraftFiles(tuple(str(path) for path in paths), read_facts(name, paths))
 
 
 def read_facts(name: str, paths: list[Path]) -> ModelFacts:

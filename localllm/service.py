@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import functools
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -254,15 +254,16 @@ class Service:
 
     async def _open(self, model: str) -> AsyncIterator[News | _Opened]:
         """Bring a model into memory; yields the news of its pull and load, and last the right to use it."""
-        prepared: tuple[Manifest, list[Path]] | None = None
-        async for item in _relay(_in_thread(lambda report, stop: self._prepare(model, report, stop))):
-            if isinstance(item, Progress | Notice):
-                yield item
-            else:
-                prepared = item
-        assert prepared is not None
-        manifest, paths = prepared
-        plan = functools.partial(self._plan, manifest, paths)
+        wanted = [model] if self._options.draft_model is None else [model, self._options.draft_model]
+        prepared: list[tuple[Manifest, list[Path]]] = []
+        for name in wanted:
+            async for item in _relay(_in_thread(functools.partial(self._prepare, name))):
+                if isinstance(item, Progress | Notice):
+                    yield item
+                else:
+                    prepared.append(item)
+        manifest = prepared[0][0]
+        plan = functools.partial(self._plan, prepared[0], prepared[1] if len(prepared) > 1 else None)
         async for news in _relay(lambda report: self._pool.acquire(manifest.name, plan, report)):
             yield _Opened(news, manifest) if isinstance(news, Lease) else news
 
@@ -272,9 +273,22 @@ class Service:
                 return item.lease
         raise AssertionError("a load ends in a lease or an error")
 
-    def _plan(self, manifest: Manifest, paths: list[Path]) -> PlannedLoad:
-        hold = self.store.lease(manifest) if self._is_installed(manifest) else contextlib.nullcontext()
-        return loading.plan_load(manifest, paths, self._options, self.settings, hold)
+    def _plan(
+        self, model: tuple[Manifest, list[Path]], draft: tuple[Manifest, list[Path]] | None = None
+    ) -> PlannedLoad:
+        manifest, paths = model
+        hold = self._hold([manifest] if draft is None else [manifest, draft[0]])
+        files = loading.draft_files(draft[0].name, draft[1]) if draft is not None else None
+        return loading.plan_load(manifest, paths, self._options, self.settings, hold, draft=files)
+
+    @contextlib.contextmanager
+    def _hold(self, manifests: list[Manifest]) -> Iterator[None]:
+        """Keep models from being removed from the store for the block."""
+        with contextlib.ExitStack() as stack:
+            for manifest in manifests:
+                if self._is_installed(manifest):
+                    stack.enter_context(self.store.lease(manifest))
+            yield
 
     def _is_installed(self, manifest: Manifest) -> bool:
         """Whether the store knows this manifest: a file that runs where it lies has one too."""

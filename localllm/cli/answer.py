@@ -157,6 +157,8 @@ def stats_lines(finished: Finished, loaded: LoadedModel | None) -> list[str]:
     lines.append(
         f"answer    {usage.num_output_tokens} tokens{thinking}{_rate(usage.num_output_tokens - 1, timings.decode_s)}"
     )
+    if usage.num_drafted_tokens:
+        lines.append(f"guessed   {usage.num_drafted_tokens} tokens ahead, {usage.num_accepted_tokens} right")
     if timings.queue_s >= 0.001:
         lines.append(f"waited    {timings.queue_s:.2f} s")
     return lines

@@ -40,6 +40,7 @@ class Conversation:
         think: bool | None = None,
         truncate: Truncate = "error",
         verbose: bool = False,
+        draft_model: str | None = None,
         generation: dict[str, Any] | None = None,
     ) -> None:
         self.model = model
@@ -48,6 +49,7 @@ class Conversation:
         self.think = think
         self.truncate: Truncate = truncate
         self.verbose = verbose
+        self.draft_model = draft_model
         # Further fields of every request.
         self.generation = generation or {}
         self.messages: list[Message] = []

@@ -80,6 +80,11 @@ GENERATION: dict[str, Choice] = {
     "reasoning_budget": Choice(int, "Tokens of thinking before the model is made to answer."),
     "deadline_s": Choice(float, "End the answer after so many seconds.", ("--deadline",)),
     "end_runaway": Choice(bool, "End an answer that repeats itself for ever."),
+    "speculate": Choice(
+        bool | None,
+        "Guess tokens ahead where that pays, or never; without it, only with a draft model.",
+        ("--speculate/--no-speculate",),
+    ),
     "deterministic": Choice(bool, "Compute in a way that gives the same answer for the same seed; slower."),
 }
 
@@ -171,7 +176,7 @@ def _bias(text: str) -> tuple[int, float]:
         ) from exc
 
 
-def load_options(settings: Any, *, num_slots: int | None = None) -> LoadOptions:
+def load_options(settings: Any, *, num_slots: int | None = None, draft_model: str | None = None) -> LoadOptions:
     """How models are loaded, from settings that have the flags in them already.
 
     `num_slots` wins over the settings: one conversation needs one, and every further one costs time and memory at load.
@@ -181,6 +186,7 @@ def load_options(settings: Any, *, num_slots: int | None = None) -> LoadOptions:
     names = ("num_ctx", "num_threads", "device", "num_gpu_layers", "tuned", "flash_attn")
     return LoadOptions(
         num_slots=num_slots or settings.num_slots,
+        draft_model=draft_model,
         kv_type_k=settings.kv_type,
         kv_type_v=settings.kv_type,
         **{name: getattr(settings, name) for name in names},

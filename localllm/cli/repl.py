@@ -84,7 +84,7 @@ class Repl:
 
 async def talk_at_terminal(runtime: Runtime, output: Output, talk: Conversation, settings: Settings) -> int:
     """Hold a conversation until the person leaves; returns the exit code."""
-    async with runtime.backend(settings, load_options(settings, num_slots=1)) as backend:
+    async with runtime.backend(settings, load_options(settings, num_slots=1, draft_model=talk.draft_model)) as backend:
         await show_load(backend, output, talk.model)
         reader = line_input(history_file(), repl_commands.words())
         output.note(f"{talk.model} is ready. /help lists commands, Ctrl-C stops an answer, Ctrl-D leaves.")

@@ -77,6 +77,10 @@ def run(
         typer.Option("--suffix", metavar="TEXT", help="With --raw: fill in what stands between the prompt and this."),
     ] = None,
     adapters: Adapters = None,
+    draft_model: Annotated[
+        str | None,
+        typer.Option("--draft-model", metavar="NAME", help="A small model of the same family that guesses ahead."),
+    ] = None,
     form: dict[str, Any],
     generation: dict[str, Any],
     sampling: SamplingParams,
@@ -110,6 +114,7 @@ def run(
         think=think,
         truncate=truncate.value,
         verbose=verbose,
+        draft_model=draft_model,
         generation={
             **generation,
             "constraint": constraint,
@@ -141,7 +146,7 @@ async def _answer_once(
     from localllm.cli.answer import Answer, AnswerView, tell_end
 
     answer = Answer()
-    async with runtime.backend(settings, load_options(settings, num_slots=1)) as backend:
+    async with runtime.backend(settings, load_options(settings, num_slots=1, draft_model=talk.draft_model)) as backend:
         request: ChatRequest | CompletionRequest
         if raw:
             request = CompletionRequest(talk.model, prompt, talk.sampling, suffix=suffix, **talk.generation)

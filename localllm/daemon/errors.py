@@ -80,6 +80,7 @@ KINDS: dict[type[LocalLLMError], _Kind] = {
     errors.OutOfMemoryError: _Kind(503, "out_of_memory", retry=False),
     errors.EngineError: _Kind(503, "engine_error", retry_after_s=1.0),
     errors.EngineLoadError: _Kind(503, "model_failed_to_load", retry=False),
+    errors.DraftModelError: _Kind(503, "bad_draft_model", retry=False),
     errors.EngineCrashedError: _Kind(503, "engine_crashed", retry_after_s=2.0),
     errors.QueueFullError: _Kind(503, "queue_full", retry_after_s=1.0),
 }

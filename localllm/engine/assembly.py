@@ -125,7 +125,9 @@ class Loaded:
 
     def _job(self, request_id: int, tokens: list[int], request: ChatRequest | CompletionRequest) -> Job:
         adapters = self.model.adapters.together((*self.spec.adapters, *request.adapters))
-        return dataclasses.replace(_job(request_id, tokens, request), adapters=adapters)
+        # Copying from earlier text is asked for; who loads a draft model has asked for that.
+        speculate = bool(self.spec.draft_paths) if request.speculate is None else request.speculate
+        return dataclasses.replace(_job(request_id, tokens, request), adapters=adapters, speculate=speculate)
 
     def embed_job(self, request_id: int, request: EmbedRequest) -> PooledJob:
         """Tokenize texts to be embedded. Raises ContextLengthError and InvalidRequestError."""
@@ -165,7 +167,6 @@ def _job(request_id: int, tokens: list[int], request: ChatRequest | CompletionRe
         reasoning_budget=request.reasoning_budget,
         prompt_logprobs=request.prompt_logprobs,
         deterministic=request.deterministic,
-        speculate=request.speculate is not False,
         receipt=request.receipt,
     )
 

@@ -34,7 +34,7 @@ class Job:
     end_of_reasoning: tuple[int, ...] = ()
     prompt_logprobs: int | None = None
     deterministic: bool = False
-    speculate: bool = True
+    speculate: bool = False
     adapters: AdapterSet = NO_ADAPTERS
     grammar: Grammar | None = None
     receipt: bool = False

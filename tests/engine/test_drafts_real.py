@@ -159,7 +159,7 @@ def test_a_repetitive_answer_takes_fewer_steps_and_is_the_same(spec: LoadSpec) -
         options = {"max_drafts": 15, "num_slots": 1, "num_cells": 1024, **EXACT}
         async with open_engine(spec_of(Path(spec.paths[0]), **options)) as engine:
             plain, off = await complete(engine, 3 * LISTING, speculate=False)
-            drafted, on = await complete(engine, 3 * LISTING)
+            drafted, on = await complete(engine, 3 * LISTING, speculate=True)
         assert drafted == plain
         assert (off.usage.num_drafted_tokens, off.usage.num_accepted_tokens) == (0, 0)
         assert on.usage.num_output_tokens == 60
@@ -173,7 +173,7 @@ def test_a_repetitive_answer_takes_fewer_steps_and_is_the_same(spec: LoadSpec) -
 def test_models_whose_state_cannot_be_cut_get_no_drafts(tiny_model: TinyModel, kind: Kind) -> None:
     async def main() -> None:
         async with open_engine(spec_of(tiny_model(kind), max_drafts=15, host_tokens=0)) as engine:
-            _, end = await complete(engine, "abcabcabc" * 20)
+            _, end = await complete(engine, "abcabcabc" * 20, speculate=True)
         assert end.usage.num_output_tokens == 60
         assert end.usage.num_drafted_tokens == 0
 

@@ -1,0 +1,61 @@
+"""What guessing ahead needs in memory: how many tokens are worth their logits, and what a draft model takes. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from localllm.errors import OutOfMemoryError
+from localllm.memory import LoadPlan
+from localllm.model_shape import ModelFacts, compute_bytes, kv_bytes_per_token
+
+# With the token that comes anyway these make rows that kernels compute together.
+SIZES = (15, 7, 3)
+
+# Every token that may be guessed has its logits kept, in the graph and in the output buffer: this is what all of them
+# may take, and what share of the memory that is free after the load.
+LOGITS_BYTES = 96 * 2**20
+LOGITS_SHARE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class DraftFiles:
+    """A small model that drafts for another: its files and its shape."""
+
+    paths: tuple[str, ...]
+    facts: ModelFacts
+
+
+def choose_max_drafts(facts: ModelFacts, num_slots: int, left_bytes: int) -> int:
+    """How many tokens may be guessed ahead for one sequence in one step; 0 where nothing can be taken back.
+
+    `left_bytes` is what the load leaves free.
+    """
+    if facts.task != "generate" or facts.recurrent_bytes:
+        return 0
+    most = min(LOGITS_BYTES, left_bytes // LOGITS_SHARE)
+    return next((size for size in SIZES if logits_bytes(facts, num_slots, size) <= most), 0)
+
+
+def logits_bytes(facts: ModelFacts, num_slots: int, max_drafts: int) -> int:
+    """What the logits of guesses take."""
+    return 2 * 4 * num_slots * max_drafts * facts.num_vocab
+
+
+def draft_bytes(draft: DraftFiles | None, chosen: LoadPlan, left_bytes: int) -> int:
+    """What a draft model takes beside the model that `chosen` loads: weights, its own cells, scratch.
+
+    Raises OutOfMemoryError where that is more than the `left_bytes` of the load.
+    """
+    if draft is None:
+        return 0
+    per_stream = chosen.num_cells if chosen.kv_layout == "unified" else chosen.num_cells // chosen.num_slots
+    scratch = compute_bytes(draft.facts, per_stream, num_batch=chosen.num_batch, num_slots=chosen.num_slots)
+    needed = draft.facts.weight_bytes + chosen.num_cells * kv_bytes_per_token(draft.facts) + scratch
+    if needed > left_bytes:
+        raise OutOfMemoryError(
+            f"there is no room for the draft model {draft.facts.name}",
+            hint="ask for less context (--ctx), or do without a draft model",
+            needed_bytes=needed,
+            available_bytes=left_bytes,
+        )
+    return needed
