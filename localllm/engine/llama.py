@@ -198,7 +198,7 @@ class LlamaRunner:
         return [self._sample(chunk, index) for chunk, index in outputs]
 
     def state_cost(self) -> StateCost:
-        """What states of this model take besides their tokens; measured: llama.cpp tells sizes only of what is there."""
+        """What states of the model take besides their tokens; measured: llama.cpp only tells sizes of what is there."""
         if self._kind == "plain":
             return StateCost()
         self._buffers.fill([Chunk(0, 0, 0, [0], True)])
