@@ -284,8 +284,13 @@ class EngineProcess:
         self._reaping = self._loop.create_task(self._reap())
 
     async def _reap(self) -> None:
-        code = await asyncio.to_thread(self._child.wait)
-        await asyncio.to_thread(self._log_reader.join, 1.0)
+        try:
+            code = await asyncio.to_thread(self._child.wait)
+            await asyncio.to_thread(self._log_reader.join, 1.0)
+        except RuntimeError:
+            # The event loop is being closed, and its threads are gone: nobody is left to wait for but the child.
+            self._child.kill()
+            code = self._child.wait()
         self._on_end(code)
 
     def _on_end(self, code: int) -> None:
