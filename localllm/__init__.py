@@ -34,7 +34,8 @@ _HOMES = {
     "localllm.api": (
         "Backend ChatRequest Choice CompletionRequest EmbedRequest Embeddings Event Finished Gbnf JsonObject JsonSchema"
         " Lark LoadOptions LoadedModel Message ModelInfo Notice Progress Ranked Ranking ReasoningDelta Regex"
-        " RerankRequest SamplingParams TextDelta Timings TokenLogprob ToolCall ToolCallEvent ToolSpec Usage"
+        " RerankRequest SamplingParams TextDelta Timings TokenLogprob ToolCall ToolCallDelta ToolCallEvent ToolChoice"
+        " ToolSpec Usage"
     ),
     "localllm.config": "Settings",
     "localllm.errors": (

@@ -32,10 +32,11 @@ from localllm.api.events import (
     TextDelta,
     Timings,
     TokenLogprob,
+    ToolCallDelta,
     ToolCallEvent,
     Usage,
 )
-from localllm.api.messages import Message, Role, ToolCall, ToolSpec
+from localllm.api.messages import Message, Role, ToolCall, ToolChoice, ToolSpec
 from localllm.api.requests import (
     MAX_ANSWERS,
     Adapter,
@@ -96,7 +97,9 @@ __all__ = [
     "Timings",
     "TokenLogprob",
     "ToolCall",
+    "ToolCallDelta",
     "ToolCallEvent",
+    "ToolChoice",
     "ToolSpec",
     "Truncate",
     "Usage",

@@ -60,11 +60,22 @@ class ReasoningDelta(Value, frozen=True, tag="reasoning"):
     index: int = 0
 
 
+class ToolCallDelta(Value, frozen=True, tag="tool_call_delta"):
+    """More of call number `position` of answer `index`: its id and name first, then pieces of its arguments' JSON."""
+
+    position: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+    index: int = 0
+
+
 class ToolCallEvent(Value, frozen=True, tag="tool_call"):
-    """A whole tool call."""
+    """A whole tool call, after all its deltas: call number `position` of answer `index`."""
 
     call: ToolCall
     index: int = 0
+    position: int = 0
 
 
 class PromptLogprobs(Value, frozen=True, tag="prompt_logprobs"):
@@ -117,5 +128,14 @@ class Finished(Value, frozen=True, tag="finished"):
 
 
 Event = (
-    TextDelta | ReasoningDelta | ToolCallEvent | PromptLogprobs | Queued | Notice | Progress | ChoiceFinished | Finished
+    TextDelta
+    | ReasoningDelta
+    | ToolCallDelta
+    | ToolCallEvent
+    | PromptLogprobs
+    | Queued
+    | Notice
+    | Progress
+    | ChoiceFinished
+    | Finished
 )

@@ -29,8 +29,19 @@ class Message(Value, frozen=True):
 
 
 class ToolSpec(Value, frozen=True):
-    """A tool the model may call. `parameters` is a JSON Schema object."""
+    """A tool the model may call. `parameters` is a JSON Schema object; with `strict` the arguments must obey it."""
 
     name: str
     description: str = ""
     parameters: dict[str, Any] = {}
+    strict: bool = False
+
+
+class ToolChoice(Value, frozen=True):
+    """Which tools an answer may call: any or none as the model likes (auto), none at all, or at least one (required).
+
+    `names` narrows the choice to these tools; none named means all of the request's.
+    """
+
+    mode: Literal["auto", "none", "required"] = "auto"
+    names: tuple[str, ...] = ()

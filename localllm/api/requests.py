@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from localllm.api.constraints import Constraint, check_constraint
-from localllm.api.messages import Message, ToolSpec
+from localllm.api.messages import Message, ToolChoice, ToolSpec
 from localllm.api.sampling import SamplingParams
 from localllm.api.value import Value
 from localllm.errors import InvalidRequestError
@@ -89,12 +89,15 @@ class ChatRequest(GenerationRequest, frozen=True):
     `think`: None leaves reasoning to the model's template, False asks it not to. `truncate="oldest"` drops the oldest
     turns of an over-long conversation and reports it as a Notice; the default is a ContextLengthError.
     `template_args` are extra variables for the chat template.
+    Without `parallel_tool_calls` an answer has one call at most.
     """
 
     model: str
     messages: tuple[Message, ...]
     sampling: SamplingParams = SamplingParams()
     tools: tuple[ToolSpec, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    parallel_tool_calls: bool = True
     think: bool | None = None
     truncate: Truncate = "error"
     template_args: dict[str, Any] = {}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
-import llama_cpp
-
+from localllm.binding import C as llama_cpp
 from localllm.text.template import ChatTemplate
 from tests.text.vocabs import LlamaVocab
 

@@ -6,8 +6,8 @@ import ctypes
 from pathlib import Path
 
 import gguf
-import llama_cpp
 
+from localllm.binding import C as llama_cpp
 from localllm.text.template import SpecialToken
 from localllm.text.tokens import TokenKind
 
