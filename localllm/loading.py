@@ -5,7 +5,6 @@ Reads GGUF headers and the machine's memory; starts nothing.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -28,6 +27,7 @@ from localllm.pool import PlannedLoad
 from localllm.store.adapter_files import check_adapters, resolve_adapters
 from localllm.store.files import free_bytes
 from localllm.store.gguf import find_shards, gguf_summary, read_gguf
+from localllm.store.identity import UNKNOWN_DIGEST, weights_id
 from localllm.store.manifest import Blob, Manifest, utc_now
 
 # Of the memory that is free after a load, prefixes kept in host memory may take an eighth, and this much at most.
@@ -40,8 +40,6 @@ STREAMS_SHARE = 8
 # Prefixes on disk may take a twentieth of what is free, and this much at most.
 PREFIX_DISK_SHARE = 20
 PREFIX_DISK_BYTES = 8 * 2**30
-
-UNKNOWN_DIGEST = "sha256:" + "0" * 64
 
 MAX_SLOTS = 256  # llama.cpp's LLAMA_MAX_SEQ
 
@@ -81,7 +79,8 @@ def plan_load(
 
     Raises OutOfMemoryError where what was asked for does not fit.
     """
-    wanted, tuning_notices = tuned.fill_in(_merge(options, manifest, settings), manifest, paths)
+    weights = weights_id(manifest, paths)
+    wanted, tuning_notices = tuned.fill_in(_merge(options, manifest, settings), manifest, weights)
     _check(wanted)
     facts = read_facts(manifest.name, paths)
     check_kv_types(facts, wanted)
@@ -123,7 +122,7 @@ def plan_load(
         # llama.cpp turns what these give into probabilities; all others that say yes or no are our own arithmetic.
         gives_probability=facts.pooling != "rank" or facts.architecture in ("qwen3", "qwen3vl"),
         prefix_dir=str(prefix_dir()),
-        prefix_key=_model_key(manifest, paths),
+        prefix_key=weights,
         prefix_disk_bytes=_prefix_disk_bytes(wanted),
         adapters=adapters,
         max_drafts=max_drafts,
@@ -145,20 +144,6 @@ def _prefix_disk_bytes(wanted: LoadOptions) -> int:
         return min(PREFIX_DISK_BYTES, free_bytes(prefix_dir()) // PREFIX_DISK_SHARE)
     except OSError:
         return 0
-
-
-def _model_key(manifest: Manifest, paths: list[Path]) -> str:
-    """What stands for the model's bytes: the digests, or for files that were never read whole, what is quick to get."""
-    digest = hashlib.sha256()
-    for blob, path in zip(manifest.blobs, paths, strict=False):
-        digest.update(blob.digest.encode())
-        if blob.digest == UNKNOWN_DIGEST:
-            with path.open("rb") as file:
-                stat = os.fstat(file.fileno())
-                digest.update(f"{stat.st_size} {stat.st_mtime_ns}".encode() + file.read(1 << 20))
-                file.seek(max(0, stat.st_size - (1 << 20)))
-                digest.update(file.read())
-    return digest.hexdigest()
 
 
 def draft_files(name: str, paths: list[Path]) -> DraftFiles:

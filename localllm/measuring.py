@@ -34,8 +34,9 @@ from localllm.errors import LocalLLMError
 from localllm.loading import plan_load
 from localllm.machine import num_logical_cores, this_machine
 from localllm.pool import PlannedLoad
+from localllm.store.identity import weights_id
 from localllm.store.manifest import Manifest, utc_now
-from localllm.tuned import GROUPS, Tuning, device_of, model_id
+from localllm.tuned import GROUPS, Tuning, device_of
 from localllm.tuning import Base, Choices, Clock, Figures, candidates, search
 
 _GREEDY = SamplingParams(temperature=0.0, ignore_eos=True)
@@ -94,7 +95,7 @@ async def tune(
             hint = "give it more with --seconds"
             raise LocalLLMError(f"{seconds:g} s do not suffice to measure {manifest.name} once", hint=hint) from None
     return Tuning(
-        model=model_id(manifest, files),
+        model=weights_id(manifest, files),
         name=manifest.name,
         machine=machine,
         device=device_of(options),

@@ -7,7 +7,6 @@ never used.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 from pathlib import Path
 
@@ -23,8 +22,6 @@ from localllm.tuning import Outcome
 logger = logging.getLogger(__name__)
 
 SCHEMA = 1
-HEAD_BYTES = 1 << 20
-_NO_DIGEST = "sha256:" + "0" * 64
 
 # Choices that belong together: where a caller sets one of a group, none of it is taken from a file.
 GROUPS = (
@@ -49,21 +46,6 @@ class Tuning(msgspec.Struct, frozen=True):
     outcome: Outcome
     created: str
     schema: int = SCHEMA
-
-
-def model_id(manifest: Manifest, files: list[Path]) -> str:
-    """The weights' identity: their digest, or for a file that is run where it lies a hash of its size and beginning."""
-    digests = [blob.digest for blob in manifest.blobs if blob.role == "model"]
-    if _NO_DIGEST not in digests:
-        joined = (
-            digests[0] if len(digests) == 1 else "sha256:" + hashlib.sha256("\n".join(digests).encode()).hexdigest()
-        )
-        return joined.replace(":", "-")
-    seen = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            seen.update(f"{path.stat().st_size}\n".encode() + file.read(HEAD_BYTES))
-    return f"head-{seen.hexdigest()}"
 
 
 def device_of(options: LoadOptions) -> str:
@@ -111,11 +93,14 @@ def reset(model: str) -> int:
     return len(found)
 
 
-def fill_in(wanted: LoadOptions, manifest: Manifest, files: list[Path]) -> tuple[LoadOptions, tuple[Notice, ...]]:
-    """The options with tuned values where they say nothing; a Notice where a tuning is there but does not hold."""
+def fill_in(wanted: LoadOptions, manifest: Manifest, weights: str) -> tuple[LoadOptions, tuple[Notice, ...]]:
+    """The options with tuned values where they say nothing; a Notice where a tuning is there but does not hold.
+
+    `weights` names the model's bytes, as `weights_id` does.
+    """
     if wanted.tuned is False or not paths.tuned_dir().is_dir():
         return wanted, ()
-    own, others = load(model_id(manifest, files))
+    own, others = load(weights)
     if own is None:
         if not others:
             return wanted, ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,21 @@ import pytest
 
 from localllm import machine, paths, tuned
 from localllm.api import LoadOptions
+from localllm.store.identity import UNKNOWN_DIGEST, weights_id
 from localllm.store.manifest import Blob, Manifest
 from localllm.tuned import Tuning
 from localllm.tuning import Choices, Outcome, Trial
 
 DIGEST = "sha256:" + "ab" * 32
 MANIFEST = Manifest("tiny", "hf:o/r", (Blob(DIGEST, 7, "tiny.gguf"),), "2026-01-01", num_ctx_train=8192)
+WEIGHTS = weights_id(MANIFEST, [])
 CHOICES = Choices(num_threads=1, num_threads_batch=2, num_ubatch=256, flash_attn=False, kv_layout="unified")
 
 
 def tuning(choices: Choices = CHOICES, **changes: Any) -> Tuning:
     trial = Trial(choices, Choices(), "kept", 0.2, 0.01, (0.2, 0.2, 0.2), {"prefill": 1.2})
     outcome = Outcome(choices, 0.2, {"prefill": 1.2}, {"prefill": 500.0}, 0.01, (trial,), 12.5)
-    found = Tuning(
-        tuned.model_id(MANIFEST, []), "tiny", machine.this_machine(), "auto", 8192, 4, outcome, "2026-01-02T03:04:05"
-    )
+    found = Tuning(WEIGHTS, "tiny", machine.this_machine(), "auto", 8192, 4, outcome, "2026-01-02T03:04:05")
     return msgspec.structs.replace(found, **changes)
 
 
@@ -43,7 +44,7 @@ def test_what_is_saved_is_found() -> None:
 
 def test_choices_fill_in_what_options_leave_open() -> None:
     tuned.save(tuning())
-    options, notices = tuned.fill_in(LoadOptions(), MANIFEST, [])
+    options, notices = tuned.fill_in(LoadOptions(), MANIFEST, WEIGHTS)
     assert notices == ()
     assert options == LoadOptions(
         num_threads=1, num_threads_batch=2, num_ubatch=256, flash_attn=False, kv_layout="unified"
@@ -62,7 +63,7 @@ def test_choices_fill_in_what_options_leave_open() -> None:
 )
 def test_what_is_given_wins_with_all_that_belongs_to_it(given: LoadOptions, left_out: set[str]) -> None:
     tuned.save(tuning())
-    options, _ = tuned.fill_in(given, MANIFEST, [])
+    options, _ = tuned.fill_in(given, MANIFEST, WEIGHTS)
     for name in LoadOptions.__struct_fields__:
         if getattr(given, name) is not None:
             assert getattr(options, name) == getattr(given, name)
@@ -73,20 +74,20 @@ def test_what_is_given_wins_with_all_that_belongs_to_it(given: LoadOptions, left
 
 def test_a_context_cut_for_lack_of_memory_may_grow_again() -> None:
     tuned.save(tuning(num_ctx=4096))
-    options, _ = tuned.fill_in(LoadOptions(), MANIFEST, [])
+    options, _ = tuned.fill_in(LoadOptions(), MANIFEST, WEIGHTS)
     assert (options.flash_attn, options.num_ubatch, options.num_threads) == (None, None, 1)
 
 
 def test_large_steps_only_for_as_many_slots_as_they_hold() -> None:
     tuned.save(tuning(Choices(num_batch=64, num_ubatch=64)))
-    options, _ = tuned.fill_in(LoadOptions(num_slots=65), MANIFEST, [])
+    options, _ = tuned.fill_in(LoadOptions(num_slots=65), MANIFEST, WEIGHTS)
     assert options.num_batch is None
 
 
 def test_not_tuned_when_not_wanted() -> None:
     tuned.save(tuning())
     wanted = LoadOptions(tuned=False)
-    assert tuned.fill_in(wanted, MANIFEST, []) == (wanted, ())
+    assert tuned.fill_in(wanted, MANIFEST, WEIGHTS) == (wanted, ())
 
 
 @pytest.mark.parametrize(
@@ -100,18 +101,18 @@ def test_not_tuned_when_not_wanted() -> None:
 )
 def test_another_machine_or_version_is_not_used_and_said_so(changes: dict[str, Any], words: str) -> None:
     tuned.save(tuning(machine=other_machine(**changes)))
-    options, notices = tuned.fill_in(LoadOptions(), MANIFEST, [])
+    options, notices = tuned.fill_in(LoadOptions(), MANIFEST, WEIGHTS)
     assert options == LoadOptions()
     assert [notice.kind for notice in notices] == ["tuning_not_used"]
     assert words in notices[0].message
     assert "localllm tune tiny" in notices[0].message
     tuned.save(tuning())
-    assert tuned.fill_in(LoadOptions(), MANIFEST, [])[1] == ()
+    assert tuned.fill_in(LoadOptions(), MANIFEST, WEIGHTS)[1] == ()
 
 
 def test_another_device_is_not_used_and_said_so() -> None:
     tuned.save(tuning())
-    options, notices = tuned.fill_in(LoadOptions(device="CUDA0"), MANIFEST, [])
+    options, notices = tuned.fill_in(LoadOptions(device="CUDA0"), MANIFEST, WEIGHTS)
     assert options == LoadOptions(device="CUDA0")
     assert "another device (auto)" in notices[0].message
 
@@ -122,7 +123,7 @@ def test_a_broken_file_counts_as_none(content: bytes, caplog: pytest.LogCaptureF
     path.write_bytes(content)
     assert tuned.load(tuning().model) == (None, [])
     assert "does not read" in caplog.text
-    assert tuned.fill_in(LoadOptions(), MANIFEST, []) == (LoadOptions(), ())
+    assert tuned.fill_in(LoadOptions(), MANIFEST, WEIGHTS) == (LoadOptions(), ())
 
 
 def test_a_newer_format_counts_as_none() -> None:
@@ -141,14 +142,14 @@ def test_reset_forgets_every_machine() -> None:
 
 
 def test_a_file_run_in_place_is_known_by_its_bytes(tmp_path: Path) -> None:
-    unhashed = msgspec.structs.replace(MANIFEST, blobs=(Blob("sha256:" + "0" * 64, 3, "a.gguf"),))
+    unhashed = msgspec.structs.replace(MANIFEST, blobs=(Blob(UNKNOWN_DIGEST, 3, "a.gguf"),))
     first, second = tmp_path / "a.gguf", tmp_path / "b.gguf"
     first.write_bytes(b"abc")
-    second.write_bytes(b"abc")
-    assert tuned.model_id(unhashed, [first]) == tuned.model_id(unhashed, [second])
+    shutil.copy2(first, second)
+    assert weights_id(unhashed, [first]) == weights_id(unhashed, [second])
     second.write_bytes(b"abd")
-    assert tuned.model_id(unhashed, [first]) != tuned.model_id(unhashed, [second])
-    assert tuned.model_id(MANIFEST, [first]) == DIGEST.replace(":", "-")
+    assert weights_id(unhashed, [first]) != weights_id(unhashed, [second])
+    assert weights_id(MANIFEST, [first]) == DIGEST.replace(":", "-")
 
 
 def test_this_machine_is_the_same_each_time() -> None:

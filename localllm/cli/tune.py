@@ -62,6 +62,7 @@ def tune(
     from localllm import tuned
     from localllm.cli.output import Output
     from localllm.errors import LocalLLMError, UsageError
+    from localllm.store.identity import weights_id
 
     if show and reset:
         raise UsageError("--show and --reset exclude each other")
@@ -73,11 +74,11 @@ def tune(
         show_tuning(output, asyncio.run(_tune(runtime, settings, output, name, seconds, allow_lossy=allow_lossy)))
         return
     manifest, files, _ = _find(runtime, settings, name)
-    model_id = tuned.model_id(manifest, files)
+    weights = weights_id(manifest, files)
     if reset:
-        _tell_reset(output, manifest.name, tuned.reset(model_id))
+        _tell_reset(output, manifest.name, tuned.reset(weights))
         return
-    own, others = tuned.load(model_id)
+    own, others = tuned.load(weights)
     if own is None:
         from localllm.machine import this_machine
 

@@ -17,13 +17,13 @@ from localllm.api import (
     Finished,
     FinishReason,
     PromptLogprobs,
-    Queued,
     Receipt,
 )
 from localllm.engine.answer import Answer, Pieces
 from localllm.engine.batch import Batch, DiskNews, Fetched
 from localllm.engine.inbox import Heard, Message, Pool, Steer, Stop, Submit
 from localllm.engine.job import Job
+from localllm.engine.places import Places
 from localllm.engine.pooled_work import PooledJob, PooledWork
 from localllm.engine.request import Request, sampling_of
 from localllm.engine.runner import NoSpaceError, Runner
@@ -33,9 +33,6 @@ from localllm.engine.speculate import Speculator
 from localllm.errors import InvalidRequestError, LocalLLMError, QueueFullError
 
 Events = list[tuple[int, list[Event]]]
-
-# A request that waits is told its place after this long, and again when it changed, as often at most.
-TELL_PLACE_S = 0.25
 
 # Prefixes are written when nothing came for so long, and for so long at the end.
 SETTLE_S = 0.2
@@ -79,7 +76,7 @@ class Engine:
         self._requests: dict[int, Request] = {}
         self._owners: dict[int, tuple[Request, Answer]] = {}
         self._num_sequences = 0
-        self._request_s = 0.0
+        self._places = Places()
         self._waits = False  # for the disk: there are requests, and nothing to compute
         self._settled = False  # nothing is left to be written
         self.step_began = 0.0
@@ -90,7 +87,7 @@ class Engine:
         """Queue a request. Its prompt must leave room for one token in the context. Raises QueueFullError."""
         num_requests = len(self._requests) + self._inbox.qsize()
         if num_requests >= self._max_requests:
-            retry_s = max(1.0, self._eta_s(self._scheduler.num_waiting) or 0.0)
+            retry_s = max(1.0, self._places.eta_s(self._scheduler.num_waiting, self._scheduler.num_running) or 0.0)
             raise QueueFullError(
                 f"{num_requests} requests are under way",
                 hint=f"try again in {retry_s:.0f} s",
@@ -156,7 +153,9 @@ class Engine:
             for output in outputs:
                 self._take(output, ended)
             self.step_began = 0.0
-            self._tell_places(ended)
+            if self._scheduler.num_waiting:
+                waiting = (self._owners[sequence.id] for sequence in self._scheduler.waiting)
+                self._places.tell(ended, waiting, self._scheduler.num_running)
             self._flush()
         for request in list(self._requests.values()):
             self._end(request, "abort")
@@ -265,9 +264,8 @@ class Engine:
     def _expire(self) -> None:
         """End requests whose time is up."""
         now = self._clock()
-        for request in list(self._requests.values()):
-            if request.is_late(now):
-                self._end(request, "deadline")
+        for request in [request for request in self._requests.values() if request.is_late(now)]:
+            self._end(request, "deadline")
 
     def _draft(self) -> int:
         """Guess ahead where nothing but decoding is to be done; returns the microseconds that took."""
@@ -324,14 +322,17 @@ class Engine:
     def _end_answer(self, request: Request, answer: Answer, reason: FinishReason) -> None:
         """End an answer and free its slot; with the last one, the request."""
         answer.end(reason)
-        self._scheduler.finish(answer.sequence)
-        self._runner.release(answer.sequence.id)
-        del self._owners[answer.sequence.id]
+        self._free(answer)
         if request.job.n > 1:
             assert answer.reason is not None
             answer.events.append(ChoiceFinished(answer.index, answer.reason, answer.stopped))
         if request.has_ended:
             self._finish(request)
+
+    def _free(self, answer: Answer) -> None:
+        self._scheduler.finish(answer.sequence)
+        self._runner.release(answer.sequence.id)
+        del self._owners[answer.sequence.id]
 
     def _fail(self, request: Request, reason: str) -> None:
         """End a request in an error: what its answers are bound to cannot be followed any further."""
@@ -339,9 +340,7 @@ class Engine:
         for answer in request.answers:
             if answer.reason is None:
                 answer.reason = "stop"
-                self._scheduler.finish(answer.sequence)
-                self._runner.release(answer.sequence.id)
-                del self._owners[answer.sequence.id]
+                self._free(answer)
         del self._requests[request.job.id]
         hint = "make the constraint simpler: fewer choices that begin alike"
         error = InvalidRequestError(f"the constraint became too complex: {reason[:200]}", hint=hint, param="constraint")
@@ -352,8 +351,7 @@ class Engine:
         del self._requests[request.job.id]
         now = self._clock()
         if request.started:
-            spent = now - request.started
-            self._request_s = spent if self._request_s == 0.0 else 0.8 * self._request_s + 0.2 * spent
+            self._places.note(now - request.started)
         first = request.answers[0]
         assert first.reason is not None
         receipt = self._receipt_of(request) if request.job.receipt else None
@@ -370,26 +368,6 @@ class Engine:
         events = [(request_id, new) for request_id, each in self._requests.items() if (new := each.take_events())]
         if events:
             self._emit(events)
-
-    # --- the queue ------------------------------------------------------------------------------------------------
-
-    def _tell_places(self, now: float) -> None:
-        """Tell requests that wait how many go before them."""
-        if not self._scheduler.num_waiting:
-            return
-        for place, sequence in enumerate(self._scheduler.waiting):
-            request, answer = self._owners[sequence.id]
-            told_at, told = request.place_told
-            waits_long = now - max(told_at, request.submitted) >= TELL_PLACE_S
-            if answer.index == 0 and not request.started and place != told and waits_long:
-                request.place_told = now, place
-                request.events.append(Queued(place, self._eta_s(place)))
-
-    def _eta_s(self, num_ahead: int) -> float | None:
-        """Seconds until a sequence with so many ahead gets its slot, at the pace of late. None: nothing ended yet."""
-        if self._request_s == 0.0:
-            return None
-        return (num_ahead + 1) * self._request_s / max(1, self._scheduler.num_running)
 
     def abandon(self) -> list[int]:
         """Forget all requests after a failure of the engine; return their ids, for the one error each gets."""

@@ -35,7 +35,7 @@ class Request:
         self.first_token = 0.0
         self.last_token = 0.0
         self.stop_thinking = False
-        self.place_told = (0.0, -1)
+        self.place_told = -1
 
     @property
     def has_ended(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from localllm.binding import C
+from localllm.binding import library_digest
 from localllm.engine.disk_tier import DiskTier, Report
 from localllm.engine.frames import LoadSpec
 from localllm.engine.kv_cache import KVCache
@@ -50,7 +50,7 @@ def open_disk_tier(spec: LoadSpec, model: LlamaModel, cache: KVCache, report: Re
 def state_key(spec: LoadSpec, model: LlamaModel) -> str:
     """The key for what `spec` loads, 32 hex digits."""
     facts = {name: value for name, value in msgspec.to_builtins(spec).items() if name not in _WITHOUT_EFFECT}
-    facts["build"] = _build()
+    facts["build"] = library_digest()
     # llama.cpp writes how many streams there are into every state.
     facts["streams"] = spec.num_slots if spec.kv_layout == "streams" else 1
     # Some models turn positions by other factors once the context is longer than they were first trained for.
@@ -58,8 +58,3 @@ def state_key(spec: LoadSpec, model: LlamaModel) -> str:
     cells = spec.num_cells if spec.kv_layout == "unified" else spec.num_cells // spec.num_slots
     facts["long"] = original is not None and original.isdecimal() and cells > int(original)
     return hashlib.sha256(msgspec.json.encode(facts, order="sorted")).hexdigest()[:32]
-
-
-def _build() -> str:
-    """The digest of the llama.cpp library, whoever built it."""
-    return hashlib.sha256(Path(C._lib._name).read_bytes()).hexdigest()

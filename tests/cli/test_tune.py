@@ -21,6 +21,7 @@ from localllm.api import LoadOptions
 from localllm.config import Settings
 from localllm.engine.frames import LoadSpec
 from localllm.name import ModelName
+from localllm.store.identity import weights_id
 from localllm.tuning import Choices, Outcome, Trial
 from tests.test_tuned import tuning
 
@@ -77,8 +78,7 @@ def spec_of(path: Path, **options: Any) -> tuple[LoadSpec, list[str]]:
 def keep(path: Path, **changes: Any) -> None:
     """Put a made-up tuning of a file into place."""
     manifest, files = loading.manifest_of_file(ModelName.parse(str(path)))
-    model_id = tuned.model_id(manifest, files)
-    tuned.save(tuning(model=model_id, name=str(path), outcome=OUTCOME, **changes))
+    tuned.save(tuning(model=weights_id(manifest, files), name=str(path), outcome=OUTCOME, **changes))
 
 
 @pytest.mark.weights
