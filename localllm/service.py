@@ -161,7 +161,13 @@ class Service:
         """See Backend.list_loaded."""
         return self._pool.loaded()
 
-    async def load(self, model: str) -> AsyncIterator[News]:
+    async def load(
+        self,
+        model: str,
+        *,
+        keep_alive_s: float | None = None,
+        pin: bool | None = None,  # noqa: ARG002
+    ) -> AsyncIterator[News]:
         """See Backend.load."""
         async for item in self._open(model):
             if isinstance(item, _Opened):

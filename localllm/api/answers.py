@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, Literal
 
 from localllm.api.sampling import SamplingParams
 from localllm.api.value import Value
@@ -79,7 +79,11 @@ class ModelInfo(Value, frozen=True):
 
 
 class LoadedModel(Value, frozen=True):
-    """A model in memory, as `ps` shows it. `bytes_by_device` is what the engine's own buffers take."""
+    """A model in memory, as `ps` shows it. `bytes_by_device` is what the engine's own buffers take.
+
+    `expires_in_s`: when it is unloaded unless somebody asks it (None: not by time, or it is busy). A `pinned` one makes
+    room for no other. `state` "leaving": it ends what it runs and takes nothing new.
+    """
 
     name: str
     pid: int
@@ -91,3 +95,6 @@ class LoadedModel(Value, frozen=True):
     num_waiting: int = 0
     load_s: float = 0.0
     bytes_by_device: dict[str, int] = {}
+    expires_in_s: float | None = None
+    pinned: bool = False
+    state: Literal["loading", "ready", "leaving"] = "ready"

@@ -58,8 +58,13 @@ class Backend(Protocol):
         """Steer a running request: "stop_thinking" makes it answer now, "stop" ends it. False: no such request."""
         ...
 
-    def load(self, model: str) -> AsyncIterator[Progress | Notice]:
-        """Bring a model into memory ahead of the first request, pulling it where needed."""
+    def load(
+        self, model: str, *, keep_alive_s: float | None = None, pin: bool | None = None
+    ) -> AsyncIterator[Progress | Notice]:
+        """Bring a model into memory ahead of the first request, pulling it where needed.
+
+        `keep_alive_s` as in GenerationRequest. `pin` keeps it from making room for others (None: as it was).
+        """
         ...
 
     def pull(self, model: str) -> AsyncIterator[Progress]:

@@ -66,6 +66,7 @@ class GenerationRequest(Value, frozen=True, kw_only=True):
     runs; slower. `receipt` asks for a Receipt with the answer.
     Requests queue by `priority` (higher first), then turn about between `client`s. After `deadline_s` seconds the
     request ends with what it has. `end_runaway` ends an answer that repeats itself for ever.
+    `keep_alive_s`: how long the model stays in memory once idle; 0: not at all, negative: for ever, None: as it was.
     """
 
     request_id: str | None = None
@@ -81,6 +82,7 @@ class GenerationRequest(Value, frozen=True, kw_only=True):
     client: str = ""
     deadline_s: float | None = None
     end_runaway: bool = False
+    keep_alive_s: float | None = None
 
 
 class ChatRequest(GenerationRequest, frozen=True):
@@ -151,7 +153,7 @@ class EmbedRequest(Value, frozen=True):
 
     Vectors have length 1 unless `normalize` is False. `dimensions` keeps the first ones, for models trained to be cut.
     `truncate` drops the end of an input that is too long, and says so; the default is a ContextLengthError.
-    `pooling` overrides the model's own ("mean", "cls", "last").
+    `pooling` overrides the model's own ("mean", "cls", "last"). `keep_alive_s` as in GenerationRequest.
     """
 
     model: str
@@ -160,6 +162,7 @@ class EmbedRequest(Value, frozen=True):
     dimensions: int | None = None
     truncate: bool = False
     pooling: str | None = None
+    keep_alive_s: float | None = None
 
 
 class RerankRequest(Value, frozen=True):
@@ -170,6 +173,7 @@ class RerankRequest(Value, frozen=True):
     documents: tuple[str, ...]
     top_n: int | None = None
     truncate: bool = False
+    keep_alive_s: float | None = None
 
 
 Control = Literal["stop_thinking", "stop"]

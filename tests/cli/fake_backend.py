@@ -176,7 +176,11 @@ class FakeBackend:
             for name in self.loaded
         ]
 
-    async def load(self, model: str) -> AsyncIterator[Progress | Notice]:
+    async def load(
+        self, model: str, *, keep_alive_s: float | None = None, pin: bool | None = None
+    ) -> AsyncIterator[Progress | Notice]:
+        if keep_alive_s is not None or pin is not None:
+            self.log.append(f"load {model} keep_alive_s={keep_alive_s} pin={pin}")
         if model in self.loaded:
             return
         async for step in self.pull(model):
