@@ -20,6 +20,7 @@ MODEL = "smollm2:135m"
 FIND_WEIGHTS = "import sys; sys.path.insert(0, 'tests'); import conftest; print(conftest._find_smollm2() or '')"
 FIND_MINILM = "import sys; sys.path.insert(0, 'tests'); import conftest; print(conftest.find_minilm())"
 MAKE_MINILM = "tests/make_minilm.py"
+INSTALL_CLIENTS = "tests/clients/install.py"
 
 
 def main() -> None:
@@ -33,6 +34,7 @@ def main() -> None:
     if weights:
         os.environ["LOCALLLM_TEST_MODEL"] = weights
     os.environ["LOCALLLM_TEST_MINILM"] = make_minilm()
+    install_clients()
     os.chdir(bootstrap.ROOT)
     bootstrap.hand_over(bootstrap.venv_program("python"), ["-m", "pytest", *arguments])
 
@@ -73,6 +75,17 @@ def make_minilm() -> str:
                 raise bootstrap.SetupError(f"no all-MiniLM-L6-v2: {reason}", "under CI its tests must run")
             bootstrap.say(f"no all-MiniLM-L6-v2: {reason}; the tests that need it are skipped")
     return path
+
+
+def install_clients() -> None:
+    """Have the clients of others that the daemon is tested with, in an environment of their own."""
+    python = str(bootstrap.venv_program("python"))
+    done = subprocess.run([python, INSTALL_CLIENTS], cwd=bootstrap.ROOT, stdout=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        reason = f"{INSTALL_CLIENTS} ended with status {done.returncode}"
+        if os.environ.get("CI"):
+            raise bootstrap.SetupError(f"no clients: {reason}", "under CI their tests must run")
+        bootstrap.say(f"no clients: {reason}; the tests that need them are skipped")
 
 
 if __name__ == "__main__":

@@ -69,13 +69,13 @@ def find_node() -> str | None:
 
 
 def install() -> Clients:
-    """Have all clients. Raises CalledProcessError, with the installer's own words on stderr; without npm, no npm ones."""
+    """Have all clients. Raises CalledProcessError; the installer's own words are on stderr. No npm ones without npm."""
     clients = Clients(clients_folder())
     clients.folder.mkdir(parents=True, exist_ok=True)
     if find_python_clients() is None:
         if not clients.python.exists():
             _run([sys.executable, "-m", "venv", str(clients.folder / "venv")])
-        _run([str(clients.python), "-m", "pip", "install", "--quiet", "-r", str(REQUIREMENTS)])
+        _run([str(clients.python), "-m", "pip", "install", "-qq", "-r", str(REQUIREMENTS)])
         _stamp(clients.folder / "venv", REQUIREMENTS)
     npm = shutil.which("npm")
     if npm is None or find_node() is None:
