@@ -42,6 +42,13 @@ def adapter_dir() -> Path:
     return data_dir() / "adapters"
 
 
+def state_dir() -> Path:
+    """What the daemon keeps for its clients: below `LOCALLLM_HOME`, else the system's per-user state directory."""
+    if os.environ.get("LOCALLLM_HOME"):
+        return data_dir() / "state"
+    return platformdirs.user_state_path("localllm", appauthor=False)
+
+
 def tuned_dir() -> Path:
     """What `localllm tune` found, a folder for each model."""
     return data_dir() / "tuned"

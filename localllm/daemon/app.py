@@ -47,6 +47,12 @@ class App:
         self._dialects = dialects
         self._routes = [(_route(endpoint), endpoint, dialect) for dialect in dialects for endpoint in dialect.endpoints]
 
+    def start(self) -> None:
+        """Let the dialects go on with what an earlier daemon left unfinished; in the running event loop."""
+        for dialect in self._dialects:
+            if dialect.start is not None:
+                dialect.start(self.daemon)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever happens, it ends here."""
         connection: Connection = scope["state"]["connection"]
@@ -93,18 +99,20 @@ class App:
             return Response(status_code=204)
         outcome.headers += self._guard.check_page(scope)
         caller = self._guard.identify(scope)
-        endpoint, params = self._find(scope)
+        endpoint, params, outcome.dialect = self._find(scope)
         outcome.route = endpoint.path
         request = Request({**scope, "path_params": params}, receive)
         return await endpoint.handler(Call(self.daemon, request, caller))
 
-    def _find(self, scope: Scope) -> tuple[Endpoint, dict[str, str]]:
-        """The endpoint of a path and method. Raises HttpError 404 or 405."""
+    def _find(self, scope: Scope) -> tuple[Endpoint, dict[str, str], Dialect]:
+        """The endpoint of a path and method, and whose it is. Raises HttpError 404 or 405."""
         allowed = set()
-        for route, endpoint, _dialect in self._routes:
+        for route, endpoint, dialect in self._routes:
             match, child = route.matches(scope)
+            if endpoint.header is not None and endpoint.header.encode() not in dict(scope["headers"]):
+                continue
             if match is Match.FULL:
-                return endpoint, child["path_params"]
+                return endpoint, child["path_params"], dialect
             if match is Match.PARTIAL:
                 allowed |= route.methods or set()
         if not allowed:
@@ -116,10 +124,9 @@ class App:
         if outcome.has_begun:
             return
         path = scope["path"]
-        dialect = next((d for d in self._dialects if path.startswith(d.prefix)), self._dialects[-1])
-        response = Response(
-            dialect.error_body(problem), problem.status, headers_of(problem), media_type="application/json"
-        )
+        dialect = outcome.dialect or next((d for d in self._dialects if path.startswith(d.prefix)), self._dialects[-1])
+        status = dialect.status_of(problem)
+        response = Response(dialect.error_body(problem), status, headers_of(problem), media_type="application/json")
         await response(scope, receive, outcome)
 
 
@@ -130,6 +137,7 @@ class _Outcome:
         self._send = send
         self.headers: tuple[tuple[bytes, bytes], ...] = ((b"x-request-id", uuid.uuid4().hex.encode()),)
         self.route = "none"
+        self.dialect: Dialect | None = None
         self.status = 500
         self.has_begun = False
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Collection, Iterator
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 import msgspec
 
+from localllm import paths
 from localllm.api import Backend, ChatRequest, CompletionRequest, Event, Finished
 from localllm.daemon.admission import Admission
 from localllm.daemon.body import Bodies
@@ -18,11 +22,24 @@ from localllm.daemon.metrics import Metrics
 from localllm.errors import ModelNotFoundError
 from localllm.name import ModelName
 
+P = TypeVar("P", bound="Part")
+
+
+class Part(Protocol):
+    """What a dialect keeps between requests."""
+
+    def __init__(self, daemon: Daemon) -> None: ...
+
+    async def close(self) -> None:
+        """End what goes on by itself."""
+        ...
+
 
 class Daemon:
     """A Backend behind HTTP. `files`: names of model files that clients may run; others of theirs are refused.
 
-    `default_model` answers where a client names none.
+    `default_model` answers where a client names none. What outlives the daemon is kept in `state_dir`. `tasks` are
+    answers that no connection waits for; a drain waits for them as for others.
     """
 
     def __init__(
@@ -34,8 +51,12 @@ class Daemon:
         limits: Limits | None = None,
         files: Collection[str] = (),
         any_file: bool = False,
+        state_dir: Path | None = None,
     ) -> None:
         self.backend = backend
+        self.state_dir = state_dir or paths.state_dir()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._parts: dict[type, Part] = {}
         self.default_model = default_model
         self.version = version
         self.limits = limits or Limits()
@@ -47,6 +68,19 @@ class Daemon:
         self._files = {_file_name(name) for name in files}
         self.bodies = Bodies(self.limits)
 
+    def part(self, kind: type[P]) -> P:
+        """The one `kind` of this daemon, made when first asked for."""
+        found = self._parts.get(kind)
+        if found is None:
+            found = self._parts[kind] = kind(self)
+        assert isinstance(found, kind)
+        return found
+
+    async def close(self) -> None:
+        """Close the parts."""
+        for part in self._parts.values():
+            await part.close()
+
     def run(self, request: ChatRequest | CompletionRequest, caller: Caller) -> AsyncIterator[Event]:
         """The events of a request, which takes a place among those under way as long as they are read.
 
@@ -55,7 +89,9 @@ class Daemon:
         self.check_model(request.model)
         self.check_open()
         deadline_s = min(request.deadline_s or self.limits.request_s, self.limits.request_s)
-        request = msgspec.structs.replace(request, client=caller.client, deadline_s=deadline_s)
+        # A key stands for one client, whatever it says; without keys a request may say whose it is.
+        client = caller.key or request.client or caller.peer
+        request = msgspec.structs.replace(request, client=client, deadline_s=deadline_s)
         return self._counted(request, caller)
 
     async def _counted(self, request: ChatRequest | CompletionRequest, caller: Caller) -> AsyncIterator[Event]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Protocol
 
 from starlette.requests import Request
@@ -38,18 +39,24 @@ Handler = Callable[[Call], Awaitable[Reply]]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One method of one path, in Starlette's syntax of paths."""
+    """One method of one path, in Starlette's syntax of paths; with `header` only for requests that have it."""
 
     method: str
     path: str
     handler: Handler
+    header: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """One API. Its error shape also answers for paths below `prefix` that do not exist."""
+    """One API. Its error shape also answers for paths below `prefix` that do not exist.
+
+    `status_of` is the status that clients of this API know for a problem. `start` is called once a daemon listens.
+    """
 
     name: str
     prefix: str
     endpoints: tuple[Endpoint, ...]
     error_body: Callable[[Problem], bytes]
+    status_of: Callable[[Problem], int] = attrgetter("status")
+    start: Callable[[Daemon], None] | None = None

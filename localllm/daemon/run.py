@@ -37,6 +37,7 @@ class ServeOptions(msgspec.Struct, frozen=True, kw_only=True):
     any_file: bool = False
     insecure: bool = False
     preload: tuple[str, ...] = ()
+    state_dir: Path | None = None
     limits: Limits = Limits()
 
     def check(self) -> None:
@@ -61,6 +62,7 @@ def make_app(backend: Backend, options: ServeOptions) -> App:
         limits=options.limits,
         files=options.preload,
         any_file=options.any_file,
+        state_dir=options.state_dir,
     )
     guard = Guard(
         None if options.socket is not None else options.host,
@@ -77,13 +79,15 @@ async def serve_until_signal(backend: Backend, options: ServeOptions, say: Say) 
 
     `say` gets lines for people. Raises LocalLLMError where it cannot listen or preload.
     """
-    server = Server(make_app(backend, options))
+    app = make_app(backend, options)
+    server = Server(app)
     stop = asyncio.Event()
     in_time = True
     try:
         with on_signals(stop.set, server.stop_now):
             log_accept_errors_once_a_minute()
             await _listen(server, options, say)
+            app.start()
             gc.collect()
             gc.freeze()
             loading = asyncio.create_task(_preload(backend, options.preload, say))

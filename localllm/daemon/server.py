@@ -115,7 +115,8 @@ class Server:
 
     async def drain(self) -> bool:
         """Stop listening, let running requests end within the limit, then end them. False: some had to be ended."""
-        self._app.daemon.is_draining = True
+        daemon = self._app.daemon
+        daemon.is_draining = True
         for listener in self._listeners:
             listener.close()
         if self._socket_path is not None:
@@ -125,9 +126,11 @@ class Server:
             connection.shutdown()
         ended = await self._wait_for_tasks(self._limits.drain_s)
         if not ended:
-            for task in list(self._state.tasks):
+            tasks = {*self._state.tasks, *daemon.tasks}
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait(set(self._state.tasks), timeout=0.5)
+            await asyncio.wait(tasks, timeout=0.5)
+        await daemon.close()
         await self._close_connections()
         return ended
 
@@ -150,11 +153,11 @@ class Server:
         until = loop.time() + limit_s
         now = asyncio.ensure_future(self._now.wait())
         try:
-            while self._state.tasks:
+            while tasks := {*self._state.tasks, *self._app.daemon.tasks}:
                 left_s = until - loop.time()
                 if left_s <= 0 or self._now.is_set():
                     return False
-                await asyncio.wait({now, *self._state.tasks}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({now, *tasks}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
             return True
         finally:
             now.cancel()
