@@ -13,7 +13,7 @@ import msgspec
 
 from localllm.api import LoadOptions, Notice
 from localllm.errors import InvalidRequestError, OutOfMemoryError
-from localllm.model_shape import KV_TYPES, MAX_UBATCH, ModelFacts, compute_bytes, layer_kv_bytes
+from localllm.model_shape import MAX_UBATCH, ModelFacts, compute_bytes, kv_type_named, layer_kv_bytes
 
 MIN_CTX = 512
 DEFAULT_SLOTS = 4
@@ -89,9 +89,7 @@ def plan(
     """
     options = options or LoadOptions()
     for name in ("kv_type_k", "kv_type_v"):
-        kv_type = getattr(options, name)
-        if kv_type is not None and kv_type not in KV_TYPES:
-            raise InvalidRequestError(f"{kv_type} is no cache type", hint=f"one of {', '.join(KV_TYPES)}", param=name)
+        kv_type_named(getattr(options, name) or "f16", name)
     if options.num_ctx is not None and options.num_ctx < 1:
         raise InvalidRequestError(f"a context of {options.num_ctx} tokens", hint="1 or more", param="num_ctx")
     host, accelerators = _choose_devices(devices, options)

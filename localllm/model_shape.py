@@ -10,24 +10,42 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from localllm.errors import InvalidRequestError
+
 MAX_UBATCH = 512
 
-# Bytes and elements of a block of each cache type.
-KV_TYPES: dict[str, tuple[int, int]] = {
-    "f32": (4, 1),
-    "f16": (2, 1),
-    "bf16": (2, 1),
-    "q8_0": (34, 32),
-    "q5_1": (24, 32),
-    "q5_0": (22, 32),
-    "q4_1": (20, 32),
-    "q4_0": (18, 32),
-    "iq4_nl": (18, 32),
+
+class KVType(NamedTuple):
+    """A type of cache: ggml's number of it, and the bytes and elements of its blocks."""
+
+    number: int
+    block_bytes: int
+    block: int
+
+
+KV_TYPES: dict[str, KVType] = {
+    "f32": KVType(0, 4, 1),
+    "f16": KVType(1, 2, 1),
+    "bf16": KVType(30, 2, 1),
+    "q8_0": KVType(8, 34, 32),
+    "q5_1": KVType(7, 24, 32),
+    "q5_0": KVType(6, 22, 32),
+    "q4_1": KVType(3, 20, 32),
+    "q4_0": KVType(2, 18, 32),
+    "iq4_nl": KVType(20, 18, 32),
 }
+
+
+def kv_type_named(name: str, param: str | None = None) -> KVType:
+    """The cache type of that name. Raises InvalidRequestError, which names `param` as what was wrong."""
+    if name not in KV_TYPES:
+        raise InvalidRequestError(f"{name} is no cache type", hint=f"one of {', '.join(KV_TYPES)}", param=param)
+    return KV_TYPES[name]
+
 
 # Of every so many layers one looks back all the way, the others only a window: where the file gives no pattern.
 _SLIDING_PERIOD = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "cohere2": 4, "exaone4": 4, "olmo2": 4}
@@ -218,8 +236,8 @@ def _cell_bytes(model: ModelFacts, layer: int, kv_type_k: str, kv_type_v: str) -
     heads = model.num_heads_kv if isinstance(model.num_heads_kv, int) else model.num_heads_kv[layer]
     found = 0
     for length, kv_type in ((model.key_length, kv_type_k), (model.value_length, kv_type_v)):
-        block_bytes, block = KV_TYPES[kv_type]
-        found += -(-heads * length // block) * block_bytes
+        of = kv_type_named(kv_type)
+        found += -(-heads * length // of.block) * of.block_bytes
     return found
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +10,7 @@ import msgspec
 
 from localllm.api import Backend, ChatRequest, CompletionRequest, Event, Finished, Receipt
 from localllm.errors import InvalidRequestError, LocalLLMError
+from localllm.store.files import save_json
 
 SCHEMA = 1
 MAX_RECORD_BYTES = 64 << 20
@@ -57,16 +55,7 @@ def record_of(request: ChatRequest | CompletionRequest, receipt: Receipt) -> Rec
 
 def save_record(record: Record, path: Path) -> None:
     """Write a record, whole or not at all, readable by its owner only: it holds the prompt."""
-    data = msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"
-    temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with open(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-        os.replace(temp, path)
-    except OSError as exc:
-        with contextlib.suppress(OSError):
-            temp.unlink()
-        raise LocalLLMError(f"{path} cannot be written: {exc.strerror}") from exc
+    save_json(record, path)
 
 
 def load_record(path: Path) -> Record:

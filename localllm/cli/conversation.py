@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import msgspec
 from localllm.api import ChatRequest, Finished, Message, SamplingParams, Truncate
 from localllm.cli.answer import Answer
 from localllm.errors import LocalLLMError, UsageError
+from localllm.store.files import save_json
 
 SCHEMA = 1
 MAX_FILE_BYTES = 64 << 20
@@ -86,16 +84,7 @@ class Conversation:
     def save(self, path: Path) -> None:
         """Write the conversation as JSON, whole or not at all, readable by its owner only."""
         saved = SavedConversation(self.model, tuple(self.messages), self.system, self.sampling)
-        data = msgspec.json.format(msgspec.json.encode(saved), indent=2) + b"\n"
-        temp = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        try:
-            with open(os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(data)
-            os.replace(temp, path)
-        except OSError as exc:
-            with contextlib.suppress(OSError):
-                temp.unlink()
-            raise LocalLLMError(f"{path} cannot be written: {exc.strerror}") from exc
+        save_json(saved, path)
 
     def load(self, path: Path) -> None:
         """Take turns, system prompt and sampling from a file; this conversation is left alone when that fails."""

@@ -27,19 +27,7 @@ from localllm.engine.sampling import Sampler
 from localllm.engine.states import States
 from localllm.engine.vocab import Vocab
 from localllm.errors import EngineError, EngineLoadError
-
-# ggml's numbers of the types a cache may have; the binding lacks some.
-KV_TYPES = {
-    "f32": 0,
-    "f16": 1,
-    "bf16": 30,
-    "q8_0": 8,
-    "q5_1": 7,
-    "q5_0": 6,
-    "q4_1": 3,
-    "q4_0": 2,
-    "iq4_nl": 20,
-}
+from localllm.model_shape import kv_type_named
 
 
 class LlamaModel:
@@ -118,7 +106,7 @@ class LlamaRunner:
         params.n_seq_max = spec.num_slots
         params.n_outputs_max = self._max_outputs = spec.num_slots * (1 + spec.max_drafts) + MAX_SCORED
         params.flash_attn_type = -1 if spec.flash_attn is None else int(spec.flash_attn)
-        params.type_k, params.type_v = _kv_type(spec.kv_type_k), _kv_type(spec.kv_type_v)
+        params.type_k, params.type_v = kv_type_named(spec.kv_type_k).number, kv_type_named(spec.kv_type_v).number
         params.n_threads = spec.num_threads
         params.n_threads_batch = spec.num_threads_batch or spec.num_threads
         params.kv_unified = spec.kv_layout == "unified"
@@ -299,12 +287,6 @@ class _BatchBuffers:
             at = end
         self.batch.n_tokens = total
         return outputs
-
-
-def _kv_type(name: str) -> int:
-    if name not in KV_TYPES:
-        raise EngineLoadError(f"no cache type {name}", hint="known are " + ", ".join(KV_TYPES))
-    return KV_TYPES[name]
 
 
 def _text(function: Any, handle: Any) -> str:

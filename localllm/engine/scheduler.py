@@ -90,23 +90,23 @@ class Scheduler:
         """Sequences without a slot, who is next first."""
         return list(self._waiting)
 
-    def force(self, sequence: Sequence, tokens: tuple[int, ...]) -> int:
-        """Append tokens that nobody chose to a decoding sequence, all of them or, without room, none; returns how many.
+    def force(self, sequence: Sequence, tokens: tuple[int, ...]) -> bool:
+        """Append tokens that nobody chose to a decoding sequence: all of them (True) or, without room, none.
 
         Between `update` and `schedule`. At least one token more has room after them.
         """
-        if sequence.status is not SequenceStatus.DECODE:
-            return 0
+        if sequence.status is not SequenceStatus.DECODE or not tokens:
+            return False
         room = self._num_ctx - len(sequence.tokens) - 1
         if sequence.max_tokens is not None:
             room = min(room, sequence.max_tokens - sequence.num_output - 1)
         if len(tokens) > room:
-            return 0
+            return False
         sequence.tokens.extend(tokens)
         sequence.drafts = []
         if sequence.num_left > self._max_forced:
             sequence.status = SequenceStatus.PREFILL
-        return len(tokens)
+        return True
 
     def finish(self, sequence: Sequence) -> None:
         """End a sequence, waiting or running; what it computed stays as a cached prefix.

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
+
 from localllm.errors import DiskFullError, StoreError
 
 CHUNK_BYTES = 1 << 20
@@ -98,6 +100,15 @@ def write_atomic(target: Path, data: bytes, work: Path) -> None:
             temp.unlink(missing_ok=True)
             raise
     sync_dir(target.parent)
+
+
+def save_json(value: msgspec.Struct, path: Path) -> None:
+    """Write what a person wants kept, as JSON: whole or not at all, for its owner's eyes only. Raises StoreError."""
+    data = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+    try:
+        write_atomic(path, data, path.parent)
+    except OSError as exc:
+        raise StoreError(f"{path} cannot be written: {exc.strerror}", path=str(path)) from exc
 
 
 def hash_file(file: BinaryIO, on_bytes: Callable[[int], None] | None = None) -> str:
