@@ -41,8 +41,8 @@ _HOMES = {
     "localllm.errors": (
         "AccessDeniedError AdapterError ConfigError ContextLengthError CorruptModelError DigestMismatchError"
         " DiskFullError DownloadError DraftModelError EngineCrashedError EngineError EngineLoadError GGUFError"
-        " InvalidRequestError LocalLLMError ModelInUseError ModelNameError ModelNotFoundError OfflineError"
-        " OutOfMemoryError QueueFullError StoreError TemplateError UsageError"
+        " InvalidRequestError LocalLLMError ModelCrashingError ModelInUseError ModelNameError ModelNotFoundError"
+        " OfflineError OutOfMemoryError QueueFullError StoreError TemplateError UsageError"
     ),
     "localllm.library": "Answer achat aembed arerank astream_chat chat embed rerank stream_chat",
     "localllm.name": "ModelName",

@@ -40,6 +40,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep_alive_s: Annotated[
         float, Meta(ge=-1, description="Seconds an idle model stays in memory; -1 keeps it, 0 unloads it at once.")
     ] = 300.0
+    memory_bytes: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="Memory that all loaded models may take together; what is free, where it is not set."),
+    ] = None
     device: Annotated[
         str | None, Meta(description='"cpu", "auto", or a device that `localllm doctor` lists, such as "CUDA0".')
     ] = None

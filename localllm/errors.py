@@ -23,6 +23,7 @@ LocalLLMError
     ├── EngineLoadError         the model could not be loaded
     │   └── DraftModelError     the draft model does not fit the model
     ├── EngineCrashedError      the child died                                 exit 3
+    ├── ModelCrashingError      the child died too often; not tried for now    exit 3
     └── QueueFullError          too many requests wait already                 exit 3
 """
 
@@ -147,6 +148,12 @@ class DraftModelError(EngineLoadError):
 
 class EngineCrashedError(EngineError):
     """The child died or hung. Facts: `exit_status` or `signal`."""
+
+    exit_code = 3
+
+
+class ModelCrashingError(EngineError):
+    """The model's engine died several times lately: it is not started for now. Facts: `name`, `retry_after_s`."""
 
     exit_code = 3
 

@@ -74,10 +74,12 @@ def plan_load(
     hold: AbstractContextManager[None],
     *,
     draft: DraftFiles | None = None,
+    available_bytes: int | None = None,
 ) -> PlannedLoad:
     """Decide how `manifest` is loaded: what the caller asked, then settings, then what fits this machine.
 
-    Raises OutOfMemoryError where what was asked for does not fit.
+    `available_bytes`: the memory it may take (None: what is free now). Raises OutOfMemoryError where what was asked
+    for does not fit.
     """
     weights = weights_id(manifest, paths)
     wanted, tuning_notices = tuned.fill_in(_merge(options, manifest, settings), manifest, weights)
@@ -91,7 +93,8 @@ def plan_load(
     if facts.architecture in DIFFUSION:
         hint = "take a model that writes one token after another"
         raise EngineLoadError(f"{manifest.name} writes by diffusion, which localllm cannot do", hint=hint)
-    available = max(0, devices.available_memory() - adapter_bytes)
+    free = devices.available_memory() if available_bytes is None else available_bytes
+    available = max(0, free - adapter_bytes)
     chosen = _choose(facts, available, wanted)
     left = max(0, available - chosen.needed_bytes)
     draft = draft if facts.task == "generate" else None

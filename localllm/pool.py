@@ -1,177 +1,362 @@
-"""EnginePool: which models are loaded. Owns their load, joined loads, leases, eviction and restart after a crash.
+"""EnginePool: which models are loaded. Owns loads, joined loads, leases, keep-alive, room, restart after a crash.
 
-The pool decides; callers say `acquire` and get a running engine or one error. A busy model is never evicted.
+The pool decides; callers say `acquire` and get a running engine or one error. Who asked first is loaded first. For a
+model that does not fit beside the others these leave: idle ones at once, busy ones when they have ended what they run,
+and what is asked of those meanwhile waits behind the one they leave for.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from typing import Any
 
-from localllm.api import LoadedModel, Notice, Progress
-from localllm.engine.frames import LoadSpec
+from localllm import pool_rules
+from localllm.api import LoadedModel, Progress
 from localllm.engine.process import EngineProcess
-from localllm.errors import LocalLLMError
-from localllm.memory import Resident, which_to_evict
+from localllm.errors import EngineCrashedError, EngineError, LocalLLMError, OutOfMemoryError
+from localllm.pool_entry import Entry, Lease, Listener, PlannedLoad, Planner, Timer, describe
 
-Listener = Callable[[Progress | Notice], None]
+__all__ = ["EnginePool", "Lease", "PlannedLoad"]
 
-
-@dataclass(frozen=True, slots=True)
-class PlannedLoad:
-    """What to load under a name. `needed_bytes` is what it will take; `hold` is kept open while it is in memory."""
-
-    spec: LoadSpec
-    needed_bytes: int
-    notices: tuple[Notice, ...]
-    hold: AbstractContextManager[None]
-
-
-@dataclass(eq=False, slots=True)
-class _Entry:
-    """A model in memory, or on its way there."""
-
-    name: str
-    plan: PlannedLoad
-    engine: EngineProcess
-    loading: asyncio.Task[None] | None = None
-    listeners: list[Listener] = field(default_factory=list)
-    num_users: int = 0
-    last_used: float = 0.0
-
-    def tell(self, news: Progress | Notice) -> None:
-        for listener in list(self.listeners):
-            listener(news)
-
-
-class Lease:
-    """The right to use an engine; a context manager that releases itself."""
-
-    def __init__(self, entry: _Entry) -> None:
-        self._entry = entry
-        self.engine = entry.engine
-
-    def __enter__(self) -> EngineProcess:
-        return self.engine
-
-    def __exit__(self, *_: object) -> None:
-        self._entry.num_users -= 1
-        self._entry.last_used = time.monotonic()
+_RETRY_SHARE = 3  # after a load that failed for want of memory, the next may take two thirds of it
 
 
 class EnginePool:
     """Engines by model name, within a memory budget.
 
-    `available_bytes()` says what memory can be taken now; idle engines are evicted, least recently used first, when a
-    new one needs more.
+    `available_bytes()` says what memory can be taken now; `budget_bytes` bounds all models together (None: what was
+    free when none was loaded). `keep_alive_s`: how long a model stays once idle, where a request does not say
+    (negative: for ever). The rest stands in for the world: starting an engine, the clock, timers.
     """
 
-    def __init__(self, available_bytes: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        available_bytes: Callable[[], int],
+        *,
+        keep_alive_s: float = -1.0,
+        budget_bytes: int | None = None,
+        start_engine: Callable[..., EngineProcess] = EngineProcess,
+        clock: Callable[[], float] = time.monotonic,
+        call_later: Callable[[float, Callable[[], None]], Timer] | None = None,
+    ) -> None:
+        self.keep_alive_s = keep_alive_s
+        self.budget_bytes = budget_bytes
         self._available_bytes = available_bytes
-        self._entries: dict[str, _Entry] = {}
+        self._start_engine = start_engine
+        self._clock = clock
+        self._call_later = call_later or _on_loop
+        self._entries: dict[str, Entry] = {}
+        # Whoever takes memory: those of `_entries` with an engine, and those that are leaving.
+        self._residents: list[Entry] = []
+        self._pins: set[str] = set()
+        self._crashes = pool_rules.Crashes()
+        self._turn = asyncio.Lock()
+        self._free_when_empty = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- what callers do ------------------------------------------------------------------------------------------
 
     async def acquire(
-        self, name: str, plan: Callable[[], PlannedLoad], listener: Listener = lambda _news: None
+        self,
+        name: str,
+        plan: Planner,
+        listener: Listener = lambda _news: None,
+        *,
+        keep_alive_s: float | None = None,
+        pin: bool | None = None,
+        insist: bool = False,
     ) -> Lease:
         """An engine that runs `name`, loaded by `plan` unless it is there; joins a load under way.
 
-        The engine stays until the lease is released. `listener` hears of the load's progress.
+        The engine stays until the lease is released. `listener` hears of the load's progress. `insist` tries a model
+        again that crashed too often. Raises what the load raises, ModelCrashingError, OutOfMemoryError.
         """
+        if insist:
+            self._crashes.forget(name)
         entry = self._entries.get(name)
-        if entry is None or not entry.engine.is_alive:
-            entry = self._begin(name, plan())
+        if entry is None or not entry.takes_requests:
+            self._crashes.check(name, self._clock())
+            entry = self._begin(name, plan)
+        if keep_alive_s is not None:
+            entry.keep_alive_s = keep_alive_s
+        if pin is not None:
+            self._set_pin(entry, pin)
+        entry.disarm()
         entry.num_users += 1
         entry.listeners.append(listener)
         try:
-            for notice in entry.plan.notices:
+            for notice in entry.planned.notices if entry.planned is not None else ():
                 listener(notice)
-            assert entry.loading is not None
-            # One impatient waiter must not end the load for the others.
-            await asyncio.shield(entry.loading)
+            await _joined(entry)
         except BaseException:
-            entry.num_users -= 1
+            self._release(entry)
             raise
         finally:
             entry.listeners.remove(listener)
-        return Lease(entry)
+        assert entry.engine is not None
+        return Lease(entry.engine, lambda: self._release(entry))
 
     def engines(self) -> list[EngineProcess]:
         """The engines that can take requests."""
-        return [entry.engine for entry in self._entries.values() if entry.engine.is_alive]
+        return [entry.engine for entry in self._residents if entry.engine is not None and entry.engine.is_alive]
 
     def loaded(self) -> list[LoadedModel]:
-        """The models in memory."""
-        return [_describe(entry) for entry in self._entries.values() if entry.engine.info is not None]
+        """The models in memory, also those that are being loaded or about to leave."""
+        now = self._clock()
+        return [describe(entry, now) for entry in self._residents]
 
     async def unload(self, name: str) -> bool:
-        """End the engine of `name` and give its memory back. False: it was not loaded."""
-        entry = self._entries.pop(name, None)
-        if entry is None:
-            return False
-        await self._end(entry)
-        return True
+        """End the engine of `name` once its running requests have ended, and give its memory back.
+
+        False: it was not loaded.
+        """
+        self._pins.discard(name)
+        found = [entry for entry in (*self._residents, *self._entries.values()) if entry.name == name]
+        for entry in found:
+            entry.pinned = False
+            self._ask_to_leave(entry)
+        for entry in found:
+            await entry.gone.wait()
+        return bool(found)
 
     async def close(self) -> None:
-        """End every engine."""
-        await asyncio.gather(*(self.unload(name) for name in list(self._entries)))
+        """End every engine; running requests end in an error."""
+        for entry in list(self._entries.values()):
+            entry.leaving = True
+            if entry.phase == "waiting" and entry.loading is not None:
+                entry.loading.cancel()
+        await asyncio.gather(*(self._end(entry) for entry in list(self._residents)))
+        for task in list(self._tasks):
+            with contextlib.suppress(asyncio.CancelledError, LocalLLMError):
+                await task
 
-    def _begin(self, name: str, plan: PlannedLoad) -> _Entry:
-        """Make room, start a child and its load."""
-        residents = [
-            Resident(entry.name, entry.plan.needed_bytes, entry.last_used, busy=entry.num_users > 0)
-            for entry in self._entries.values()
-        ]
-        missing = plan.needed_bytes - self._available_bytes()
-        leaving = [self._entries.pop(victim) for victim in which_to_evict(residents, missing)] if missing > 0 else []
-        plan.hold.__enter__()
-        try:
-            engine = EngineProcess(plan.spec, on_exit=lambda _error: self._forget(name))
-        except BaseException:
-            plan.hold.__exit__(None, None, None)
-            raise
-        entry = _Entry(name, plan, engine)
+    # --- loading --------------------------------------------------------------------------------------------------
+
+    def _begin(self, name: str, plan: Planner) -> Entry:
+        entry = Entry(name, plan, self.keep_alive_s, pinned=name in self._pins, last_used=self._clock())
         self._entries[name] = entry
-        entry.loading = asyncio.create_task(self._load(entry, leaving))
+        entry.loading = asyncio.create_task(self._bring(entry))
         # Whoever waits sees the error; with nobody left it is nobody's.
         entry.loading.add_done_callback(lambda task: task.cancelled() or task.exception())
         return entry
 
-    async def _load(self, entry: _Entry, leaving: list[_Entry]) -> None:
-        for victim in leaving:
-            await self._end(victim)
+    async def _bring(self, entry: Entry) -> None:
+        """From its place in the queue to a running engine."""
+        try:
+            async with self._turn:
+                self._start(entry, await self._make_room(entry))
+            await self._load(entry)
+        except BaseException as exc:
+            if isinstance(exc, EngineCrashedError):
+                self._crashes.add(entry.name, self._clock(), exc.message)
+            self._forget(entry)
+            raise
+        entry.phase = "ready"
+        entry.last_used = self._clock()
+        self._settle(entry)
+
+    def _start(self, entry: Entry, planned: PlannedLoad) -> None:
+        entry.planned = planned
+        entry.phase = "loading"
+        entry.hold()
+        entry.engine = self._start_engine(planned.spec, on_exit=lambda error: self._on_exit(entry, error))
+        if entry not in self._residents:
+            self._residents.append(entry)
+        for notice in planned.notices:
+            entry.tell(notice)
+
+    async def _load(self, entry: Entry) -> None:
+        """Load; for want of memory once more with less context, then once more with the idle models gone."""
+        assert entry.planned is not None
+        needed_bytes = entry.planned.needed_bytes
+        error = await self._run_load(entry)
+        if error is not None and (smaller := await self._smaller(entry)) is not None:
+            self._start(entry, smaller)
+            error = await self._run_load(entry)
+        idle = [other for other in self._residents if other.is_idle and not other.pinned]
+        if error is not None and idle:
+            await asyncio.gather(*(self._end(other) for other in idle))
+            self._start(entry, await asyncio.to_thread(entry.plan, max(0, self._free())))
+            error = await self._run_load(entry)
+        if error is not None:
+            raise OutOfMemoryError(
+                f"there is not enough memory to load {entry.name}: {error.message}",
+                hint="take a smaller model, less context (--ctx), or end other programs",
+                needed_bytes=needed_bytes,
+                available_bytes=self._available_bytes(),
+            ) from error
+
+    async def _run_load(self, entry: Entry) -> LocalLLMError | None:
+        """Load once. Returns the error of a load that wanted memory, raises any other."""
+        assert entry.engine is not None
         try:
             async for fraction in entry.engine.start():
                 entry.tell(Progress("load", entry.name, fraction, 1.0, unit="fraction"))
+        except LocalLLMError as exc:
+            # The child is gone; close what is left of it.
+            await entry.engine.close()
+            entry.let_go()
+            if pool_rules.is_out_of_memory(exc):
+                return exc
+            raise
+        return None
+
+    async def _smaller(self, entry: Entry) -> PlannedLoad | None:
+        """A plan with less context, where that was not asked for in so many tokens."""
+        assert entry.planned is not None
+        before = entry.planned
+        room = before.needed_bytes - before.needed_bytes // _RETRY_SHARE
+        try:
+            planned = await asyncio.to_thread(entry.plan, room)
         except LocalLLMError:
-            self._forget(entry.name)
+            return None
+        return planned if planned.spec.num_cells < before.spec.num_cells else None
+
+    # --- room -----------------------------------------------------------------------------------------------------
+
+    async def _make_room(self, entry: Entry) -> PlannedLoad:
+        """How to load `entry`, once there is room for that. Nobody else comes in meanwhile."""
+        asked: list[Entry] = []
+        try:
+            while True:
+                planned, leaving = await self._choose(entry)
+                if not leaving:
+                    return planned
+                entry.tell(Progress("load", entry.name, 0.0, 1.0, unit="fraction"))
+                asked += [other for other in leaving if not other.leaving]
+                for other in leaving:
+                    self._ask_to_leave(other)
+                await asyncio.gather(*(other.gone.wait() for other in leaving))
+        except BaseException:
+            # Nobody waits any more: whoever has not left may stay.
+            for other in asked:
+                other.leaving = other.ending or self._entries.get(other.name) is not other
             raise
 
-    async def _end(self, entry: _Entry) -> None:
-        await entry.engine.close()
-        entry.plan.hold.__exit__(None, None, None)
+    async def _choose(self, entry: Entry) -> tuple[PlannedLoad, list[Entry]]:
+        """How to load `entry`, and who has to be gone before that."""
+        if not self._residents:
+            self._free_when_empty = self._available_bytes()
+            return await asyncio.to_thread(entry.plan, self._free()), []
+        residents = [other.resident() for other in self._residents]
+        free = self._free()
+        idle_bytes = pool_rules.leaving_bytes(residents, busy_too=False)
+        most = max(0, free + pool_rules.leaving_bytes(residents, busy_too=True))
+        try:
+            planned = await asyncio.to_thread(entry.plan, most)
+        except OutOfMemoryError as exc:
+            raise self._with_pins(exc) from exc
+        if planned.needed_bytes > free + idle_bytes:
+            with contextlib.suppress(OutOfMemoryError):
+                beside = await asyncio.to_thread(entry.plan, max(0, free + idle_bytes))
+                if pool_rules.is_worth_it(beside.spec.num_ctx, planned.spec.num_ctx):
+                    planned = beside
+        # Time has passed: some may have gone or become busy.
+        missing = planned.needed_bytes - self._free()
+        if missing <= 0:
+            return planned, []
+        leaving = [other for other in self._residents if other.leaving]
+        staying = [other for other in self._residents if not other.leaving]
+        missing -= sum(other.needed_bytes for other in leaving)
+        names = pool_rules.who_leaves([other.resident() for other in staying], missing)
+        return planned, leaving + [other for other in staying if other.name in names]
 
-    def _forget(self, name: str) -> None:
-        """A child is gone by itself: the next request starts another."""
-        entry = self._entries.get(name)
-        if entry is not None and not entry.engine.is_alive:
-            del self._entries[name]
-            entry.plan.hold.__exit__(None, None, None)
+    def _free(self) -> int:
+        """What a new model may take. Files that are mapped count as free memory to the system, but not here."""
+        taken = sum(entry.needed_bytes for entry in self._residents)
+        bound = self._free_when_empty if self.budget_bytes is None else self.budget_bytes
+        return min(self._available_bytes(), bound - taken)
+
+    def _with_pins(self, error: OutOfMemoryError) -> OutOfMemoryError:
+        pinned = [entry.name for entry in self._residents if entry.pinned]
+        if not pinned:
+            return error
+        hint = f"{', '.join(pinned)} stays because it is pinned; `localllm stop {pinned[0]}` ends it"
+        return OutOfMemoryError(error.message, hint=hint, **error.facts)
+
+    # --- leaving --------------------------------------------------------------------------------------------------
+
+    def _release(self, entry: Entry) -> None:
+        entry.num_users -= 1
+        entry.last_used = self._clock()
+        if entry.num_users:
+            return
+        if entry.phase == "waiting" and entry.loading is not None and not entry.loading.done():
+            # Nobody waits for it any more, and nothing was begun.
+            if self._entries.get(entry.name) is entry:
+                del self._entries[entry.name]
+            entry.loading.cancel()
+        else:
+            self._settle(entry)
+
+    def _settle(self, entry: Entry) -> None:
+        """What becomes of a model that nobody uses?"""
+        if not entry.is_idle:
+            return
+        if entry.leaving or (entry.keep_alive_s == 0 and not entry.pinned):
+            self._spawn_end(entry)
+        elif entry.keep_alive_s > 0 and not entry.pinned:
+            entry.disarm()
+            entry.expires_at = self._clock() + entry.keep_alive_s
+            entry.timer = self._call_later(entry.keep_alive_s, lambda: self._expire(entry))
+
+    def _expire(self, entry: Entry) -> None:
+        if entry.is_idle and not entry.pinned:
+            self._spawn_end(entry)
+
+    def _set_pin(self, entry: Entry, pin: bool) -> None:
+        entry.pinned = pin
+        (self._pins.add if pin else self._pins.discard)(entry.name)
+
+    def _ask_to_leave(self, entry: Entry) -> None:
+        entry.leaving = True
+        self._settle(entry)
+
+    def _spawn_end(self, entry: Entry) -> None:
+        entry.leaving = entry.ending = True
+        task = asyncio.ensure_future(self._end(entry))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _end(self, entry: Entry) -> None:
+        entry.leaving = entry.ending = True
+        entry.disarm()
+        if entry.engine is not None:
+            await entry.engine.close()
+        self._forget(entry)
+
+    def _on_exit(self, entry: Entry, error: LocalLLMError) -> None:
+        """A child is gone. By itself: the next request starts another, unless that happens too often."""
+        if entry.phase == "ready":
+            if isinstance(error, EngineCrashedError):
+                self._crashes.add(entry.name, self._clock(), error.message)
+            self._forget(entry)
+
+    def _forget(self, entry: Entry) -> None:
+        entry.phase = "gone"
+        entry.disarm()
+        entry.let_go()
+        if entry in self._residents:
+            self._residents.remove(entry)
+        if self._entries.get(entry.name) is entry:
+            del self._entries[entry.name]
+        entry.gone.set()
 
 
-def _describe(entry: _Entry) -> LoadedModel:
-    info = entry.engine.info
-    assert info is not None
-    return LoadedModel(
-        name=entry.name,
-        pid=entry.engine.pid,
-        num_ctx=info.num_ctx,
-        num_slots=info.num_slots,
-        num_ctx_train=info.num_ctx_train,
-        device=info.device,
-        num_active=entry.engine.num_active,
-        load_s=info.load_s,
-        bytes_by_device={info.device: entry.plan.needed_bytes},
-    )
+async def _joined(entry: Entry) -> None:
+    """Wait until `entry` is loaded. One impatient waiter does not end the load for the others."""
+    assert entry.loading is not None
+    try:
+        await asyncio.shield(entry.loading)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if entry.loading.cancelled() and task is not None and not task.cancelling():
+            raise EngineError("the model was unloaded before it was loaded") from None
+        raise
+
+
+def _on_loop(delay_s: float, then: Callable[[], None]) -> Any:
+    return asyncio.get_running_loop().call_later(delay_s, then)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -37,6 +37,7 @@ from localllm.api import (
 )
 from localllm.config import Settings
 from localllm.errors import InvalidRequestError, LocalLLMError, ModelNotFoundError
+from localllm.keeper import StoreKeeper
 from localllm.name import ModelName
 from localllm.pool import EnginePool, Lease, PlannedLoad
 from localllm.store.adapter_files import resolve_adapters
@@ -76,8 +77,13 @@ class Service:
         self._pull_missing = pull_missing
         self.settings = Settings() if settings is None else settings
         self.store = ModelStore(self.settings.store_dir)
+        self.keeper = StoreKeeper(self.store, self.find, _info)
         self._options = LoadOptions() if load_options is None else load_options
-        self._pool = EnginePool(devices.available_memory)
+        self._pool = EnginePool(
+            devices.available_memory,
+            keep_alive_s=self.settings.keep_alive_s,
+            budget_bytes=self.settings.memory_bytes,
+        )
         self._catalog: Catalog | None = None
         self._files: dict[str, tuple[tuple[int, int, int], tuple[Manifest, list[Path]]]] = {}
 
@@ -98,7 +104,7 @@ class Service:
             raise InvalidRequestError("a chat without messages", hint="give at least one user message")
         check_sampling(request.sampling)
         request = msgspec.structs.replace(request, adapters=resolve_adapters(request.adapters))
-        async for item in self._open(request.model):
+        async for item in self._open(request.model, keep_alive_s=request.keep_alive_s):
             if not isinstance(item, _Opened):
                 yield item
                 continue
@@ -111,7 +117,7 @@ class Service:
         """See Backend.complete."""
         check_sampling(request.sampling)
         request = msgspec.structs.replace(request, adapters=resolve_adapters(request.adapters))
-        async for item in self._open(request.model):
+        async for item in self._open(request.model, keep_alive_s=request.keep_alive_s):
             if not isinstance(item, _Opened):
                 yield item
                 continue
@@ -133,7 +139,7 @@ class Service:
 
     async def render(self, request: ChatRequest) -> Rendered:
         """See Backend.render."""
-        async for item in self._open(request.model):
+        async for item in self._open(request.model, keep_alive_s=request.keep_alive_s):
             if isinstance(item, _Opened):
                 with item.lease as engine:
                     return await engine.render(_with_defaults(request, item.manifest))
@@ -145,12 +151,12 @@ class Service:
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """See Backend.embed."""
-        with await self._opened(request.model) as engine:
+        with await self._opened(request.model, keep_alive_s=request.keep_alive_s) as engine:
             return await engine.embed(request)
 
     async def rerank(self, request: RerankRequest) -> Ranking:
         """See Backend.rerank."""
-        with await self._opened(request.model) as engine:
+        with await self._opened(request.model, keep_alive_s=request.keep_alive_s) as engine:
             return await engine.rerank(request)
 
     async def list_models(self) -> list[ModelInfo]:
@@ -166,10 +172,10 @@ class Service:
         model: str,
         *,
         keep_alive_s: float | None = None,
-        pin: bool | None = None,  # noqa: ARG002
+        pin: bool | None = None,
     ) -> AsyncIterator[News]:
         """See Backend.load."""
-        async for item in self._open(model):
+        async for item in self._open(model, keep_alive_s=keep_alive_s, pin=pin, insist=True):
             if isinstance(item, _Opened):
                 with item.lease:
                     return
@@ -258,8 +264,11 @@ class Service:
             held = self._files[str(name)] = key, loading.manifest_of_file(name)
         return held[1]
 
-    async def _open(self, model: str) -> AsyncIterator[News | _Opened]:
-        """Bring a model into memory; yields the news of its pull and load, and last the right to use it."""
+    async def _open(self, model: str, **wishes: Any) -> AsyncIterator[News | _Opened]:
+        """Bring a model into memory; yields the news of its pull and load, and last the right to use it.
+
+        `wishes` are those of EnginePool.acquire.
+        """
         wanted = [model] if self._options.draft_model is None else [model, self._options.draft_model]
         prepared: list[tuple[Manifest, list[Path]]] = []
         for name in wanted:
@@ -270,22 +279,24 @@ class Service:
                     prepared.append(item)
         manifest = prepared[0][0]
         plan = functools.partial(self._plan, prepared[0], prepared[1] if len(prepared) > 1 else None)
-        async for news in _relay(lambda report: self._pool.acquire(manifest.name, plan, report)):
+        async for news in _relay(lambda report: self._pool.acquire(manifest.name, plan, report, **wishes)):
             yield _Opened(news, manifest) if isinstance(news, Lease) else news
 
-    async def _opened(self, model: str) -> Lease:
-        async for item in self._open(model):
+    async def _opened(self, model: str, **wishes: Any) -> Lease:
+        async for item in self._open(model, **wishes):
             if isinstance(item, _Opened):
                 return item.lease
         raise AssertionError("a load ends in a lease or an error")
 
     def _plan(
-        self, model: tuple[Manifest, list[Path]], draft: tuple[Manifest, list[Path]] | None = None
+        self, model: tuple[Manifest, list[Path]], draft: tuple[Manifest, list[Path]] | None, available_bytes: int
     ) -> PlannedLoad:
         manifest, paths = model
         hold = self._hold([manifest] if draft is None else [manifest, draft[0]])
         files = loading.draft_files(draft[0].name, draft[1]) if draft is not None else None
-        return loading.plan_load(manifest, paths, self._options, self.settings, hold, draft=files)
+        return loading.plan_load(
+            manifest, paths, self._options, self.settings, hold, draft=files, available_bytes=available_bytes
+        )
 
     @contextlib.contextmanager
     def _hold(self, manifests: list[Manifest]) -> Iterator[None]:

@@ -82,6 +82,7 @@ KINDS: dict[type[LocalLLMError], _Kind] = {
     errors.EngineLoadError: _Kind(503, "model_failed_to_load", retry=False),
     errors.DraftModelError: _Kind(503, "bad_draft_model", retry=False),
     errors.EngineCrashedError: _Kind(503, "engine_crashed", retry_after_s=2.0),
+    errors.ModelCrashingError: _Kind(503, "model_keeps_crashing", retry_after_s=60.0),
     errors.QueueFullError: _Kind(503, "queue_full", retry_after_s=1.0),
 }
 UNEXPECTED = Problem(500, "internal_error", "the daemon failed; its log says more")
