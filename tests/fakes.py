@@ -125,7 +125,7 @@ class FakeRunner:
 
     def bind(self, sequence_id: int, grammar: Grammar) -> None:
         """No grammar binds a hash."""
-        raise NotImplementedError
+        raise AssertionError("no grammar binds a hash")
 
     def scores(self, sequence_id: int) -> tuple[TokenLogprob, ...]:
         """A log probability for each scored token, that is its token."""

@@ -55,7 +55,7 @@ async def _feed(k: int, stream: AsyncIterator[Event], items: asyncio.Queue[_Item
         async with contextlib.aclosing(stream) as events:  # type: ignore[type-var]
             async for event in events:
                 await items.put((k, event))
-    except Exception as exc:
+    except Exception as exc:  # raised again by whoever takes it out of the queue
         await items.put((k, exc))
 
 

@@ -71,12 +71,16 @@ class Encoder(Protocol):
 
 
 class EventStream:
-    """A response that writes events as they come. An error before the first of them is raised to the caller instead."""
+    """A response that writes events as they come. An error before the first of them is raised to the caller instead.
+
+    News of a load count as nothing yet, unless `eager`: where they are the answer.
+    """
 
     status_code = 200
 
-    def __init__(self, events: AsyncIterator[Event], encoder: Encoder, limits: Limits) -> None:
+    def __init__(self, events: AsyncIterator[Event], encoder: Encoder, limits: Limits, *, eager: bool = False) -> None:
         self._events = events
+        self._eager = eager
         self._encoder = encoder
         self._limits = limits
         self._tick_s = min(limits.ping_s, limits.stall_s / 4)
@@ -111,7 +115,7 @@ class EventStream:
         try:
             async with contextlib.aclosing(self._events) as events:  # type: ignore[type-var]
                 async for event in events:
-                    if not self._has_begun and not isinstance(event, Progress | Notice | Queued):
+                    if not self._has_begun and (self._eager or not isinstance(event, Progress | Notice | Queued)):
                         await self._begin()
                     self._pending.append(event)
                     if not self._connection.is_writable:
@@ -130,6 +134,7 @@ class EventStream:
                 await self._send({"type": "http.response.body", "body": b"", "more_body": False})
             raise
         except Exception:
+            # Passed on to `App`, which can no longer answer once this has begun: so the stream ends with an error here.
             if self._has_begun:
                 self._flush()
                 self._connection.write(self._encoder.fail(UNEXPECTED))
