@@ -62,6 +62,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         None
     )
     tuned: Annotated[bool, Meta(description="Use what `localllm tune` found for a model on this machine.")] = True
+    prefix_disk_bytes: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="What prefixes kept on disk may take; 0 keeps none, a share of what is free by default."),
+    ] = None
     host: Annotated[str, Meta(description="Address that `localllm serve` listens on.")] = "127.0.0.1"
     port: Annotated[
         int, Meta(ge=0, le=65535, description="Port that `localllm serve` listens on; 0 takes a free one.")

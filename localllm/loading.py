@@ -184,6 +184,7 @@ def _merge(options: LoadOptions, manifest: Manifest, settings: Settings) -> Load
         "kv_type_k": settings.kv_type,
         "kv_type_v": settings.kv_type,
         "flash_attn": settings.flash_attn,
+        "prefix_disk_bytes": settings.prefix_disk_bytes,
     }
     missing = {name: value for name, value in fallback.items() if getattr(options, name) is None}
     return msgspec.structs.replace(options, **missing)

@@ -100,6 +100,12 @@ def test_a_quantized_cache_takes_half_the_memory(smollm2_path: Path) -> None:
     assert 1.7 < host[1] / host[0] < 2.1
 
 
+def test_a_setting_bounds_the_prefixes_on_disk(tiny_model: TinyModel) -> None:
+    for wanted in (0, 12_345_678):
+        settings = Settings(prefix_disk_bytes=wanted)
+        assert planned(tiny_model(), settings, prefix_disk_bytes=None).spec.prefix_disk_bytes == wanted
+
+
 def test_adapters_of_the_load_are_applied(tiny_model: TinyModel, tmp_path: Path) -> None:
     path = write_adapter(tmp_path / "a.gguf", random_pairs(tiny_tensors("llama")))
     adapter = Adapter(str(path), 0.5)

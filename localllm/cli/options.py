@@ -183,7 +183,7 @@ def load_options(settings: Any, *, num_slots: int | None = None, draft_model: st
     """
     from localllm.api import LoadOptions
 
-    names = ("num_ctx", "num_threads", "device", "num_gpu_layers", "tuned", "flash_attn")
+    names = ("num_ctx", "num_threads", "device", "num_gpu_layers", "tuned", "flash_attn", "prefix_disk_bytes")
     return LoadOptions(
         num_slots=num_slots or settings.num_slots,
         draft_model=draft_model,
