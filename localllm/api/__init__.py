@@ -5,7 +5,17 @@ Counts are `num_*`, sizes `*_bytes`, times `*_s`.
 
 from __future__ import annotations
 
-from localllm.api.answers import Embeddings, LoadedModel, ModelInfo, Ranked, Ranking, Receipt, Rendered
+from localllm.api.answers import (
+    Embeddings,
+    LoadedModel,
+    ModelInfo,
+    Ranked,
+    Ranking,
+    Receipt,
+    Rendered,
+    RunningRequest,
+    Status,
+)
 from localllm.api.backend import Backend
 from localllm.api.constraints import (
     Choice,
@@ -92,7 +102,9 @@ __all__ = [
     "Rendered",
     "RerankRequest",
     "Role",
+    "RunningRequest",
     "SamplingParams",
+    "Status",
     "TextDelta",
     "Timings",
     "TokenLogprob",

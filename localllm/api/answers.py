@@ -78,6 +78,18 @@ class ModelInfo(Value, frozen=True):
     capabilities: tuple[str, ...] = ()
 
 
+class RunningRequest(Value, frozen=True):
+    """A request under way. `id` only of one's own; `num_ahead` and `eta_s` while it is "queued"."""
+
+    model: str
+    kind: str
+    state: Literal["waiting", "loading", "queued", "running"]
+    seconds: float
+    id: str | None = None
+    num_ahead: int | None = None
+    eta_s: float | None = None
+
+
 class LoadedModel(Value, frozen=True):
     """A model in memory, as `ps` shows it. `bytes_by_device` is what the engine's own buffers take.
 
@@ -98,3 +110,12 @@ class LoadedModel(Value, frozen=True):
     expires_in_s: float | None = None
     pinned: bool = False
     state: Literal["loading", "ready", "leaving"] = "ready"
+
+
+class Status(Value, frozen=True, tag="status"):
+    """What a daemon does now: the models in memory, the requests under way, and how many may be."""
+
+    loaded: tuple[LoadedModel, ...]
+    requests: tuple[RunningRequest, ...]
+    num_active: int
+    num_places: int

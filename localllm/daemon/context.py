@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -17,9 +18,11 @@ from localllm.daemon.admission import Admission
 from localllm.daemon.body import Bodies
 from localllm.daemon.errors import HttpError
 from localllm.daemon.guard import Caller
+from localllm.daemon.inspector import Inspected, Inspector
 from localllm.daemon.limits import Limits
 from localllm.daemon.metrics import Metrics
-from localllm.errors import ModelNotFoundError
+from localllm.daemon.running import Running
+from localllm.errors import LocalLLMError, ModelNotFoundError
 from localllm.name import ModelName
 
 P = TypeVar("P", bound="Part")
@@ -52,6 +55,7 @@ class Daemon:
         files: Collection[str] = (),
         any_file: bool = False,
         state_dir: Path | None = None,
+        num_inspected: int = 0,
     ) -> None:
         self.backend = backend
         self.state_dir = state_dir or paths.state_dir()
@@ -64,7 +68,10 @@ class Daemon:
         self.admission = Admission(self.limits.num_requests, self.limits.num_requests_per_key)
         self.started = time.monotonic()
         self.is_draining = False
-        self._any_file = any_file
+        self.running = Running()
+        self.inspector = Inspector(num_inspected) if num_inspected else None
+        self.reload: Callable[[], Awaitable[None]] | None = None
+        self.any_file = any_file
         self._files = {_file_name(name) for name in files}
         self.bodies = Bodies(self.limits)
 
@@ -91,19 +98,40 @@ class Daemon:
         deadline_s = min(request.deadline_s or self.limits.request_s, self.limits.request_s)
         # A key stands for one client, whatever it says; without keys a request may say whose it is.
         client = caller.key or request.client or caller.peer
-        request = msgspec.structs.replace(request, client=client, deadline_s=deadline_s)
+        request_id = request.request_id or secrets.token_hex(12)
+        request = msgspec.structs.replace(request, client=client, deadline_s=deadline_s, request_id=request_id)
         return self._counted(request, caller)
 
     async def _counted(self, request: ChatRequest | CompletionRequest, caller: Caller) -> AsyncIterator[Event]:
         began = time.monotonic()
-        with self.admission.place(caller.key):
-            ask = self.backend.chat if isinstance(request, ChatRequest) else self.backend.complete
-            events = ask(request)  # type: ignore[arg-type]
+        with self.admission.place(caller.key), self.running.job(request, caller) as job:
+            events = self._events(request, caller)
             async with contextlib.aclosing(events):  # type: ignore[type-var]
                 async for event in events:
+                    if job.state != "running":
+                        job.note(event)
                     if isinstance(event, Finished):
                         self.metrics.count_generation(event, time.monotonic() - began)
                     yield event
+
+    def _events(self, request: ChatRequest | CompletionRequest, caller: Caller) -> AsyncIterator[Event]:
+        if self.inspector is not None:
+            return self._inspected(request, self.inspector.begin(request, caller))
+        return self.backend.chat(request) if isinstance(request, ChatRequest) else self.backend.complete(request)
+
+    async def _inspected(self, request: ChatRequest | CompletionRequest, record: Inspected) -> AsyncIterator[Event]:
+        request = msgspec.structs.replace(request, receipt=True)
+        events = self.backend.chat(request) if isinstance(request, ChatRequest) else self.backend.complete(request)
+        try:
+            async with contextlib.aclosing(events):  # type: ignore[type-var]
+                async for event in events:
+                    yield record.take(event)
+        except LocalLLMError as exc:
+            record.error = exc.message
+            raise
+        finally:
+            if record.finished is None:
+                record.state = "failed"
 
     @contextlib.contextmanager
     def place(self, model: str, caller: Caller) -> Iterator[None]:
@@ -116,7 +144,7 @@ class Daemon:
     def check_model(self, model: str) -> None:
         """Refuse a path to a file, unless it is one that may be used: clients must not reach about on this disk."""
         name = ModelName.parse(model)
-        if name.source == "file" and not self._any_file and str(name.absolute()) not in self._files:
+        if name.source == "file" and not self.any_file and str(name.absolute()) not in self._files:
             raise ModelNotFoundError(f"no model {model}", hint="clients name installed models, not files", name=model)
 
     def check_open(self) -> None:

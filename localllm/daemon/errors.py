@@ -38,7 +38,10 @@ class ClientGoneError(Exception):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """An error as HTTP sees it. `retry_after_s`: when to ask again; `retry` False: asking again is useless."""
+    """An error as HTTP sees it. `retry_after_s`: when to ask again; `retry` False: asking again is useless.
+
+    `type` is the class in `localllm.errors` ("": the daemon's own), `facts` what it carries and a client may know.
+    """
 
     status: int
     code: str
@@ -49,6 +52,8 @@ class Problem(msgspec.Struct, frozen=True):
     retry: bool = True
     headers: tuple[tuple[str, str], ...] = ()
     counts: dict[str, int] = {}
+    type: str = ""
+    facts: dict[str, Any] = {}
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -88,6 +93,8 @@ KINDS: dict[type[LocalLLMError], _Kind] = {
 UNEXPECTED = Problem(500, "internal_error", "the daemon failed; its log says more")
 SHUTTING_DOWN = Problem(503, "shutting_down", "the daemon is shutting down", retry_after_s=5.0)
 _COUNTS = ("num_prompt_tokens", "num_ctx")
+# What says more of this machine than a client needs to know.
+_OURS = frozenset({"path", "log", "blob"})
 
 
 def problem_of(error: LocalLLMError) -> Problem:
@@ -113,6 +120,8 @@ def problem_of(error: LocalLLMError) -> Problem:
         retry_after_s if isinstance(retry_after_s, int | float) else None,
         kind.retry,
         counts={name: fact for name in _COUNTS if isinstance(fact := error.facts.get(name), int)},
+        type=type(error).__name__,
+        facts={n: f for n, f in error.facts.items() if n not in _OURS and isinstance(f, int | float | str)},
     )
 
 

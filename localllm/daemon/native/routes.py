@@ -1,0 +1,14 @@
+"""The native dialect: which routes it has."""
+
+from __future__ import annotations
+
+from localllm.daemon.dialect import Dialect
+from localllm.daemon.native import generate, info, inspect, models
+from localllm.daemon.native.values import error_body
+
+DIALECT = Dialect(
+    "native",
+    "/api/localllm/",
+    (*info.ENDPOINTS, *models.ENDPOINTS, *generate.ENDPOINTS, *inspect.ENDPOINTS),
+    error_body,
+)
