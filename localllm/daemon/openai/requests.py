@@ -198,17 +198,17 @@ def chat_request(body: ChatBody, default_model: str, request_id: str | None = No
     max_tokens = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
     args = dict(body.chat_template_kwargs or {})
-    think = _think(body, args)
+    think = think_of(body.reasoning_effort, args)
     return ChatRequest(
         model=body.model or default_model,
         messages=tuple(_message(message, f"messages[{i}]") for i, message in enumerate(body.messages)),
-        sampling=_sampling(body, max_tokens, logprobs),
+        sampling=sampling_of(body, max_tokens, logprobs),
         tools=_tools(body),
         think=think,
         truncate=body.truncate,
         template_args=args,
         reasoning_budget=body.reasoning_budget,
-        **_common(body, request_id),
+        **common_fields(body, request_id),
     )
 
 
@@ -224,9 +224,9 @@ def completion_requests(
         raise InvalidRequestError(f"{len(all_prompts)} prompts", hint=f"at most {MAX_PROMPTS}", param="prompt")
     if len(all_prompts) > 1 and body.echo and body.logprobs is not None:
         raise InvalidRequestError("echo with logprobs takes one prompt at a time", param="echo")
-    common = _common(body, None)
+    common = common_fields(body, None)
     # OpenAI's default is 16 tokens, which nobody who leaves it out expects of a local model.
-    sampling = _sampling(body, body.max_tokens, body.logprobs)
+    sampling = sampling_of(body, body.max_tokens, body.logprobs)
     return [
         CompletionRequest(
             model=body.model or default_model,
@@ -240,7 +240,8 @@ def completion_requests(
     ]
 
 
-def _common(body: GenerationBody, request_id: str | None) -> dict[str, Any]:
+def common_fields(body: GenerationBody, request_id: str | None) -> dict[str, Any]:
+    """The fields of a request that chats, completions and responses have in common."""
     return {
         "request_id": request_id,
         "constraint": _constraint(body),
@@ -251,7 +252,8 @@ def _common(body: GenerationBody, request_id: str | None) -> dict[str, Any]:
     }
 
 
-def _sampling(body: GenerationBody, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
+def sampling_of(body: GenerationBody, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
+    """How a body wants tokens to be chosen."""
     values: dict[str, Any] = {f: getattr(body, f) for f in _SAMPLING if f not in _OWN_MEANING}
     if body.repetition_penalty is not None and body.repeat_penalty is None:
         values["repeat_penalty"] = body.repetition_penalty
@@ -270,7 +272,7 @@ def _sampling(body: GenerationBody, max_tokens: int | None, logprobs: int | None
     return params
 
 
-def _think(body: ChatBody, args: dict[str, Any]) -> bool | None:
+def think_of(effort: str | None, args: dict[str, Any]) -> bool | None:
     """Whether to think; what the template alone can tell of it stays in `args`."""
     check_free_form(args, "chat_template_kwargs")
     for name in args:
@@ -279,7 +281,6 @@ def _think(body: ChatBody, args: dict[str, Any]) -> bool | None:
     think = args.pop("enable_thinking", None)
     if think is not None and not isinstance(think, bool):
         raise InvalidRequestError("enable_thinking is true or false", param="chat_template_kwargs")
-    effort = body.reasoning_effort
     if effort is None:
         return think
     if effort == "none":
