@@ -7,12 +7,13 @@ for node, which a machine may lack.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -30,21 +31,27 @@ RunScript = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")
-def client_daemon(smollm2_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+def embed_model() -> str:
+    """EMBED_MODEL, or nothing where the machine does not have it."""
+    return EMBED_MODEL if find_minilm().is_file() else ""
+
+
+@pytest.fixture(scope="session")
+def client_daemon(smollm2_path: Path, embed_model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     """One daemon for all clients: MODEL in memory, EMBED_MODEL in its store where the machine has it."""
     home = tmp_path_factory.mktemp("clients-home")
     store = ModelStore(home / "store")
     install_model(store, MODEL, smollm2_path)
-    if (minilm := find_minilm()).is_file():
-        install_model(store, EMBED_MODEL, minilm)
-    patch = pytest.MonkeyPatch()
-    patch.setenv("LOCALLLM_HOME", str(home))
-    patch.delenv("LOCALLLM_STORE", raising=False)
-    try:
-        with program("--preload", MODEL, "--ctx", "2048", "--slots", "2", command=REAL) as running:
-            yield running
-    finally:
-        patch.undo()
+    if embed_model:
+        install_model(store, embed_model, find_minilm())
+    with contextlib.ExitStack() as stack:
+        # One thread: two would wait for each other wherever something else wants a core.
+        options = ("--preload", MODEL, "--ctx", "2048", "--slots", "2", "--threads", "1")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LOCALLLM_HOME", str(home))
+            patch.delenv("LOCALLLM_STORE", raising=False)
+            running = stack.enter_context(program(*options, command=REAL))
+        yield running
 
 
 def install_model(store: ModelStore, name: str, path: Path) -> None:
@@ -79,7 +86,7 @@ def run_node() -> RunScript:
     return lambda script, *args: _run([*command, *args], folder, (SCRIPTS / script).read_text(encoding="utf-8"))
 
 
-def _miss(reason: str) -> Any:
+def _miss(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

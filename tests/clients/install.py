@@ -42,9 +42,6 @@ class Clients:
 
 def clients_folder() -> Path:
     """Where the clients lie, or would: one folder for each version of Python."""
-    named = os.environ.get("LOCALLLM_TEST_CLIENTS")
-    if named:
-        return Path(named)
     import platformdirs
 
     cache = platformdirs.user_cache_path("localllm", appauthor=False)
