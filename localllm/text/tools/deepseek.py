@@ -22,7 +22,7 @@ SPECIAL = (OPEN, CLOSE, BEGIN, MIDDLE, END)
 _WORD = re.compile(r"[^<\n`{]+")
 
 
-def read(source: Source, sink: Sink, tools: Sequence[ToolSpec]) -> Reading[None]:
+def read(source: Source, sink: Sink, _tools: Sequence[ToolSpec]) -> Reading[None]:
     """All calls of a section, or one without a section."""
     yield from source.skip(OPEN)
     yield from source.space()

@@ -70,7 +70,8 @@ class ToolFormat:
     `read` reads from there. `read_bare` reads calls that an answer begins with and nothing marks. `special`: texts of
     tokens that readers must see. `trigger` is what begins a call for a grammar; without `anywhere` only at the start of
     an answer. `one_call`: the template takes one call a turn. `own_id` is how the family's call ids have to look, and
-    `new_id(name, number)` makes one.
+    `new_id(name, number)` makes
+    one, `id_from(given, name, number)` one for an id of somebody else's.
     """
 
     name: str
@@ -85,6 +86,7 @@ class ToolFormat:
     one_call: bool = False
     own_id: re.Pattern[str] | None = None
     new_id: Callable[[str, int], str] | None = None
+    id_from: Callable[[str, str, int], str] | None = None
     is_harmony: bool = False
 
     def id_for(self, name: str, number: int, given: str | None) -> str:
@@ -92,6 +94,14 @@ class ToolFormat:
         if given and self.own_id is not None and self.own_id.fullmatch(given):
             return given
         return self.new_id(name, number) if self.new_id is not None else f"call_{secrets.token_hex(12)}"
+
+    def id_of(self, given: str, name: str, number: int) -> str:
+        """A client's id in the family's form, always the same one."""
+        if self.own_id is None or self.own_id.fullmatch(given):
+            return given
+        if self.id_from is not None:
+            return self.id_from(given, name, number)
+        return given
 
     def write(self, calls: Sequence[ToolCall]) -> str:
         """Calls as the family writes them, for templates that leave that to others."""

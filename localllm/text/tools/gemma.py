@@ -24,7 +24,7 @@ _SCALAR = re.compile(r"[^,{}\[\]<>\"]+")
 _MAX_DEPTH = 32
 
 
-def read(source: Source, sink: Sink, tools: Sequence[ToolSpec]) -> Reading[None]:
+def read(source: Source, sink: Sink, _tools: Sequence[ToolSpec]) -> Reading[None]:
     """One call."""
     yield from source.expect(OPEN)
     yield from source.space()

@@ -1,4 +1,4 @@
-"""Calls of models whose template knows none: Hermes' form, which we ask for, or a bare JSON object with a known name."""
+"""Calls of models whose template knows none: Hermes' form, which we ask for, or a bare object with a known name."""
 
 from __future__ import annotations
 

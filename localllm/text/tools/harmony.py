@@ -143,7 +143,7 @@ def _copy_object(source: Source, sink: Sink) -> Reading[None]:
     yield from copy_value(source, sink.arguments)
 
 
-def _unused(source: Source, sink: Sink, tools: Sequence[ToolSpec]) -> Reading[None]:
+def _unused(_source: Source, _sink: Sink, _tools: Sequence[ToolSpec]) -> Reading[None]:
     raise MalformedCall
     yield
 

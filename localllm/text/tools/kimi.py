@@ -19,7 +19,7 @@ _ID = re.compile(r"[^<\s]+")
 _OWN_ID = re.compile(r"functions\.[^\s:]+:[0-9]{1,4}")
 
 
-def read(source: Source, sink: Sink, tools: Sequence[ToolSpec]) -> Reading[None]:
+def read(source: Source, sink: Sink, _tools: Sequence[ToolSpec]) -> Reading[None]:
     """All calls of a section, or one without a section."""
     yield from source.skip(OPEN)
     yield from source.space()
@@ -53,4 +53,5 @@ FORMAT = ToolFormat(
     special=(OPEN, CLOSE, BEGIN, MIDDLE, END),
     own_id=_OWN_ID,
     new_id=lambda name, number: f"functions.{name}:{number}",
+    id_from=lambda _given, name, number: f"functions.{name}:{number}",
 )

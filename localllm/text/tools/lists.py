@@ -11,7 +11,7 @@ from localllm.text.tools.source import Reading, Source
 
 
 def _reader(opened: str, closers: tuple[str, ...]) -> Reader:
-    def read(source: Source, sink: Sink, tools: Sequence[ToolSpec]) -> Reading[None]:
+    def read(source: Source, sink: Sink, _tools: Sequence[ToolSpec]) -> Reading[None]:
         yield from source.expect(opened)
         yield from read_json_calls(source, sink, closers=closers)
 
@@ -60,7 +60,7 @@ COMMAND = ToolFormat(
 _PLAN = "Action:"
 
 
-def _read_plan(source: Source, sink: Sink, tools: Sequence[ToolSpec]) -> Reading[None]:
+def _read_plan(source: Source, sink: Sink, _tools: Sequence[ToolSpec]) -> Reading[None]:
     yield from source.expect(_PLAN)
     yield from source.space()
     yield from source.expect("```json")

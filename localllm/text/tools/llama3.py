@@ -16,7 +16,7 @@ from localllm.text.tools.source import MalformedCall, Reading, Source
 TAG = "<|python_tag|>"
 
 
-def read(source: Source, sink: Sink, tools: Sequence[ToolSpec]) -> Reading[None]:
+def read(source: Source, sink: Sink, _tools: Sequence[ToolSpec]) -> Reading[None]:
     """What follows the tag."""
     yield from source.expect(TAG)
     yield from source.space()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import string
@@ -18,7 +19,7 @@ ID = "[CALL_ID]"
 _OWN_ID = re.compile(r"[a-zA-Z0-9]{9}")
 
 
-def read(source: Source, sink: Sink, tools: Sequence[ToolSpec]) -> Reading[None]:
+def read(source: Source, sink: Sink, _tools: Sequence[ToolSpec]) -> Reading[None]:
     """Either form."""
     yield from source.expect(OPEN)
     yield from source.space()
@@ -41,6 +42,10 @@ def new_id(_name: str, _number: int) -> str:
     return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(9))
 
 
+def _id_from(given: str, _name: str, _number: int) -> str:
+    return hashlib.sha256(given.encode()).hexdigest()[:9]
+
+
 LIST = ToolFormat(
     "mistral",
     (OPEN,),
@@ -59,6 +64,7 @@ LIST = ToolFormat(
     special=(OPEN, ARGS, ID),
     own_id=_OWN_ID,
     new_id=new_id,
+    id_from=_id_from,
 )
 NAMED = ToolFormat(
     "mistral_args",
@@ -70,4 +76,5 @@ NAMED = ToolFormat(
     special=(OPEN, ARGS, ID),
     own_id=_OWN_ID,
     new_id=new_id,
+    id_from=_id_from,
 )

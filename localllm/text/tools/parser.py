@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from localllm.api import ToolSpec
 from localllm.text.parsers.calls import AnswerPiece, CallArguments, CallBegin, CallEnd
-from localllm.text.parsers.tags import OutputParser, num_held
+from localllm.text.parsers.tags import OutputParser, Piece, num_held
 from localllm.text.tools.form import Reader, ToolFormat
 from localllm.text.tools.source import MalformedCall, Reading, Source
 
@@ -181,7 +181,7 @@ class ReasoningAndCalls:
         """What was held back."""
         return [*self._sort(self._reasoning.flush()), *self._calls.flush()]
 
-    def _sort(self, pieces: Sequence[AnswerPiece]) -> list[AnswerPiece]:
+    def _sort(self, pieces: Sequence[Piece]) -> list[AnswerPiece]:
         sorted_: list[AnswerPiece] = []
         for piece in pieces:
             if piece[0] == "text":
