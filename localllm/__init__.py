@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from localllm.api import *  # noqa: F403
+    from localllm.client import Client as Client
     from localllm.config import Settings as Settings
     from localllm.errors import *  # noqa: F403
     from localllm.library import Answer as Answer
@@ -37,10 +38,12 @@ _HOMES = {
         " RerankRequest SamplingParams TextDelta Timings TokenLogprob ToolCall ToolCallDelta ToolCallEvent ToolChoice"
         " ToolSpec Usage"
     ),
+    "localllm.client": "Client",
     "localllm.config": "Settings",
     "localllm.errors": (
         "AccessDeniedError AdapterError ConfigError ContextLengthError CorruptModelError DigestMismatchError"
-        " DiskFullError DownloadError DraftModelError EngineCrashedError EngineError EngineLoadError GGUFError"
+        " DaemonError DaemonUnreachableError DiskFullError DownloadError DraftModelError EngineCrashedError EngineError"
+        " EngineLoadError GGUFError"
         " InvalidRequestError LocalLLMError ModelCrashingError ModelInUseError ModelNameError ModelNotFoundError"
         " OfflineError OutOfMemoryError QueueFullError StoreError TemplateError UsageError"
     ),

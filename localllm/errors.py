@@ -19,6 +19,8 @@ LocalLLMError
 │   ├── AccessDeniedError       the source wants a token or a licence click    exit 1
 │   └── DigestMismatchError     bytes arrived, but not the promised ones
 ├── OutOfMemoryError            the model does not fit this machine            exit 1
+├── DaemonError                 a running daemon refused, or speaks otherwise
+│   └── DaemonUnreachableError  no daemon answers                              exit 3
 └── EngineError                 the engine child
     ├── EngineLoadError         the model could not be loaded
     │   └── DraftModelError     the draft model does not fit the model
@@ -132,6 +134,16 @@ class DigestMismatchError(DownloadError):
 
 class OutOfMemoryError(LocalLLMError):
     """The model does not fit. Facts: `needed_bytes`, `available_bytes`."""
+
+
+class DaemonError(LocalLLMError):
+    """The daemon refused a request by itself (a key is missing), or what answers is none."""
+
+
+class DaemonUnreachableError(DaemonError):
+    """No daemon answers at that address, or it went away."""
+
+    exit_code = 3
 
 
 class EngineError(LocalLLMError):

@@ -83,6 +83,8 @@ KINDS: dict[type[LocalLLMError], _Kind] = {
     errors.AccessDeniedError: _Kind(403, "source_denied_access"),
     errors.DigestMismatchError: _Kind(502, "digest_mismatch"),
     errors.OutOfMemoryError: _Kind(503, "out_of_memory", retry=False),
+    errors.DaemonError: _Kind(502, "daemon_error"),
+    errors.DaemonUnreachableError: _Kind(503, "daemon_unreachable", retry_after_s=5.0),
     errors.EngineError: _Kind(503, "engine_error", retry_after_s=1.0),
     errors.EngineLoadError: _Kind(503, "model_failed_to_load", retry=False),
     errors.DraftModelError: _Kind(503, "bad_draft_model", retry=False),
