@@ -13,7 +13,7 @@ import msgspec
 
 from localllm.api import ModelInfo
 from localllm.api.keeper import ModelDetails, NewModel, TensorShape
-from localllm.errors import InvalidRequestError, ModelNameError
+from localllm.errors import GGUFError, InvalidRequestError, ModelNameError
 from localllm.name import ModelName
 from localllm.store.describe import describe
 from localllm.store.files import create_private, os_errors
@@ -139,7 +139,10 @@ class StoreKeeper:
                 hint = "send its bytes first"
                 raise InvalidRequestError(f"no blob {digest} for {filename}", hint=hint, param="files")
             blobs.append(blob)
-        return describe(name, "upload", blobs, [self._store.blob_path(blob.digest) for blob in blobs])
+        try:
+            return describe(name, "upload", blobs, [self._store.blob_path(blob.digest) for blob in blobs])
+        except GGUFError as exc:
+            raise InvalidRequestError(f"no model: {exc.message}", hint=exc.hint, param="files") from exc
 
     def _blob(self, digest: str, filename: str) -> Blob | None:
         """A blob of the store, if its bytes are here and right."""

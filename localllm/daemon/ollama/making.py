@@ -109,7 +109,7 @@ def new_model(body: CreateBody) -> NewModel:
     if body.source and body.files:
         raise InvalidRequestError("from and files both say what the model is made of", param="files")
     if not body.source and not body.files:
-        raise InvalidRequestError("neither 'from' or 'files' was specified", param="from")
+        raise InvalidRequestError("neither from nor files says what the model is made of", param="from")
     options = read_options(body.parameters, "parameters", is_text=is_text)
     if kept_by_nobody := (*options.ignored, *options.unknown):
         name = kept_by_nobody[0]

@@ -183,7 +183,7 @@ def check_generate(body: GenerateBody) -> None:
         hint = "the model's own template is used; with raw the prompt is taken as it is"
         raise InvalidRequestError("clients cannot bring a template", hint=hint, param="template")
     if body.raw and (body.system or body.context):
-        raise InvalidRequestError("raw mode does not support template, system, or context", param="raw")
+        raise InvalidRequestError("raw takes the prompt as it is, without system and context", param="raw")
     if body.suffix and (body.system or body.context):
         name = "system" if body.system else "context"
         raise InvalidRequestError(f"{name} has no place beside a suffix", param=name)
