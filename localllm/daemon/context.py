@@ -84,8 +84,8 @@ class Daemon:
         return found
 
     async def close(self) -> None:
-        """Close the parts."""
-        for part in self._parts.values():
+        """Close the parts, each before those it stands on."""
+        for part in reversed(self._parts.values()):
             await part.close()
 
     def run(self, request: ChatRequest | CompletionRequest, caller: Caller) -> AsyncIterator[Event]:

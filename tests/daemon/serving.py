@@ -7,9 +7,11 @@ import contextlib
 import http.client
 import json
 import socket
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -124,17 +126,24 @@ def read_all(sock: socket.socket) -> bytes:
 
 @contextlib.contextmanager
 def serving(backend: Backend | None = None, /, options: ServeOptions | None = None, **limits: Any) -> Iterator[Served]:
-    """A daemon for the block. `limits` are those of Limits that differ."""
+    """A daemon for the block. `limits` are those of Limits that differ. What it keeps goes with it."""
     backend = backend or ScriptedBackend(Settings(), LoadOptions())
     options = options or ServeOptions(host="127.0.0.1", port=0, default_model="smollm2:135m")
-    options = msgspec.structs.replace(options, limits=msgspec.structs.replace(Limits(), **limits))
+    folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    options = msgspec.structs.replace(
+        options,
+        limits=msgspec.structs.replace(Limits(), **limits),
+        state_dir=options.state_dir or Path(folder.name) / "state",
+    )
     ready: threading.Event = threading.Event()
     served: list[Served] = []
     stop: list[asyncio.Event] = []
 
     async def main() -> None:
-        server = Server(make_app(backend, options))
+        app = make_app(backend, options)
+        server = Server(app)
         await server.start_tcp("127.0.0.1", 0)
+        app.start()
         here = Served(server, backend, asyncio.get_running_loop(), server.port)
         here.loop.set_exception_handler(lambda _loop, context: here.failures.append(context))
         stop.append(asyncio.Event())
@@ -153,5 +162,6 @@ def serving(backend: Backend | None = None, /, options: ServeOptions | None = No
         served[0].server._limits = msgspec.structs.replace(options.limits, drain_s=0.2)
         served[0].loop.call_soon_threadsafe(stop[0].set)
         thread.join(10)
+        folder.cleanup()
     assert not thread.is_alive(), "the daemon did not end"
     assert not served[0].failures

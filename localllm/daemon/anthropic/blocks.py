@@ -15,10 +15,10 @@ _THINKING, _TEXT = -1, -2
 
 
 class Step(NamedTuple):
-    """What happens to block `index`: it begins as `value`, goes on by `value`, or ends."""
+    """What happens to block `number`: it begins as `value`, goes on by `value`, or ends."""
 
     verb: str
-    index: int
+    number: int
     value: dict[str, Any]
 
 

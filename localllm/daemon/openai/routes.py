@@ -16,7 +16,7 @@ from localllm.daemon import fanout
 from localllm.daemon.dialect import Call, Dialect, Endpoint, Reply
 from localllm.daemon.errors import HttpError
 from localllm.daemon.native import json_reply
-from localllm.daemon.openai import answers, chunks, vectors
+from localllm.daemon.openai import answers, chunks, responses, vectors
 from localllm.daemon.openai.requests import ChatBody, CompletionBody, chat_request, completion_requests
 from localllm.daemon.openai.values import Head, error_body
 from localllm.daemon.sse import EventStream
@@ -119,6 +119,7 @@ DIALECT = Dialect(
         Endpoint("POST", "/v1/chat/completions/input_tokens", input_tokens),
         Endpoint("POST", "/v1/completions", completions),
         *vectors.ENDPOINTS,
+        *responses.ENDPOINTS,
         Endpoint("GET", "/v1/models", list_models),
         Endpoint("GET", "/v1/models/{id:path}", show_model),
     ),
