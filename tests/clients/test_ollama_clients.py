@@ -8,6 +8,7 @@ import pytest
 
 from tests.clients.conftest import MODEL, RunScript
 from tests.daemon.program import Program
+from tests.daemon.serving import serving
 
 pytestmark = pytest.mark.weights
 
@@ -39,7 +40,6 @@ def test_python_answers(python_client: Any) -> None:
     assert got["stream"]["eval_count"] == num_made
     assert got["generate_stream"]
     assert got["load"] == "load"
-    assert got["unload"] == "unload"
     assert got["logprobs"][1] == 2
 
 
@@ -93,6 +93,23 @@ def test_python_embeddings(python_client: Any) -> None:
     assert abs(square - 1) < 1e-3
     assert num_tokens > 4
     assert python_client["embeddings"] == 384
+
+
+def test_python_keep_alive(python_client: Any) -> None:
+    assert 500 < python_client["stays_s"] <= 600
+    assert python_client["unload"] == "unload"
+    assert MODEL in python_client["running"]
+    assert "luigi" not in python_client["running"]
+
+
+def test_calls_and_thinking(run_python: RunScript) -> None:
+    """As the clients put them together; the answers are a script's."""
+    with serving() as daemon:
+        got = run_python("ollama_calls.py", daemon.url)
+    for name in ("ollama thinking", "ollama generate thinking", "langchain thinking"):
+        assert got.pop(name).startswith("let me see")
+    assert set(got) == {"ollama", "ollama stream", "langchain", "langchain stream", "llama-index"}
+    assert all(calls == [["add", {"a": 1}]] for calls in got.values())
 
 
 def test_npm(client_daemon: Program, run_node: RunScript, embed_model: str) -> None:

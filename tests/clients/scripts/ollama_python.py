@@ -1,5 +1,6 @@
 """The `ollama` package against a daemon: `ollama_python.py URL MODEL EMBED_MODEL`. Prints what it got as JSON."""
 
+import datetime
 import json
 import sys
 
@@ -101,5 +102,9 @@ for name, ask in {
     except ollama.ResponseError as error:
         errors[name] = [error.status_code, error.error]
 got["errors"] = errors
+client.generate("luigi", keep_alive="10m")
+stay = {entry.model: entry.expires_at for entry in client.ps().models}
+got["stays_s"] = (stay["luigi"] - datetime.datetime.now(datetime.UTC)).total_seconds()
 got["unload"] = client.generate("luigi", keep_alive=0).done_reason
+got["running"] = [entry.model for entry in client.ps().models]
 print(json.dumps(got))
