@@ -4,7 +4,8 @@
 
 Every figure is taken through the engine child and its pipe, as a client sees it. The same run measures
 llama-cpp-python's `Llama` (one request at a time, as it works) and, where their paths are given, llama.cpp's own
-`llama-bench` and `llama-batched-bench`, turn about; medians and ratios are printed. The two tools are built from
+`llama-bench` and `llama-batched-bench`, turn about for each figure; medians, and medians of the rounds' ratios, are
+printed. `--part beside` leaves out what has no peer, `--part apart` takes only that. The two tools are built from
 llama-cpp-python's source distribution: `pip download --no-deps --no-binary :all: llama-cpp-python==0.3.36`, unpack it,
 and in `vendor/llama.cpp` run `cmake -B build -DGGML_NATIVE=ON` and
 `cmake --build build --target llama-bench llama-batched-bench`.
@@ -19,13 +20,12 @@ import json
 import os
 import platform
 import random
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from statistics import median
 
 import msgspec
 
@@ -39,6 +39,10 @@ NUM_PROMPT = 64
 NUM_OUTPUT = 64
 GREEDY = SamplingParams(temperature=0, ignore_eos=True)
 FIRST_ID, LAST_ID = 1000, 40_000
+SIDES = ("localllm", "Llama", "llama-bench", "llama-batched-bench")
+
+# By side and figure: the value of each round.
+Rounds = dict[str, dict[str, list[float]]]
 
 
 @asynccontextmanager
@@ -112,31 +116,60 @@ async def late_prompt(process: EngineProcess) -> tuple[float, float, float]:
     return max(gaps), late_s, alone_s
 
 
-def measure_localllm(path: str, threads: int) -> dict[str, float]:
-    """One round of everything on our engine."""
-    spec = LoadSpec((path,), 1024, 16 * 1024, 16, 1024, threads, "streams", (), host_tokens=0)
-    long = msgspec.structs.replace(
-        spec, num_ctx=4096, num_cells=9 * 4096, num_slots=9, num_batch=512, host_tokens=20_000
-    )
-    figures: dict[str, float] = {}
+async def measure_apart(path: str, threads: int) -> dict[str, float]:
+    """One round of what has no peer: a prefix in common, and a late long prompt."""
+    spec = LoadSpec((path,), 4096, 9 * 4096, 9, 512, threads, "streams", (), host_tokens=20_000)
+    async with engine(spec) as process:
+        figures = {f"shared_prefix_700+{own}_ratio": await shared_prefix(process, own) for own in (8, 20)}
+        stall_s, late_s, late_alone_s = await late_prompt(process)
+    return figures | {
+        "late_prompt_stall_s": stall_s,
+        "late_prompt_first_token_s": late_s,
+        "late_prompt_alone_s": late_alone_s,
+    }
 
-    async def main() -> None:
+
+async def measure_beside(process: EngineProcess, args: argparse.Namespace, rounds: Rounds, is_odd: bool) -> None:
+    """One round of what others do too, figure by figure turn about: a machine that slows down slows both sides."""
+
+    async def in_turn(pairs: list[tuple[str, Callable[[], Awaitable[dict[str, float]]]]]) -> None:
+        for side, measured in reversed(pairs) if is_odd else pairs:
+            for name, figure in (await measured()).items():
+                rounds[side].setdefault(name, []).append(figure)
+
+    async def prefill() -> dict[str, float]:
+        _, end = await run_one(process, tokens(1), 129)
+        return {"prefill_512": await prefill_rate(process, 512), "decode_128": 128 / end.timings.decode_s}
+
+    async def bench() -> dict[str, float]:
+        return measure_llama_bench(args.llama_bench, args.model, args.threads)
+
+    await in_turn([("localllm", prefill), *([("llama-bench", bench)] if args.llama_bench else [])])
+    for num in SEQUENCES:
+
+        async def decode(num: int = num) -> dict[str, float]:
+            return {f"decode_{num}": await decode_rate(process, num)}
+
+        async def batched(num: int = num) -> dict[str, float]:
+            return measure_batched_bench(args.batched_bench, args.model, args.threads, num)
+
+        await in_turn([("localllm", decode), *([("llama-batched-bench", batched)] if args.batched_bench else [])])
+    for name, figure in measure_llama(args.model, args.threads).items():
+        rounds["Llama"].setdefault(name, []).append(figure)
+
+
+async def measure(args: argparse.Namespace) -> Rounds:
+    """All rounds: side, figure, its value in each round."""
+    rounds: Rounds = {side: {} for side in SIDES}
+    spec = LoadSpec((args.model,), 1024, 16 * 1024, 16, 1024, args.threads, "streams", (), host_tokens=0)
+    if args.part != "apart":
         async with engine(spec) as process:
-            figures["prefill_512"] = await prefill_rate(process, 512)
-            _, end = await run_one(process, tokens(1), 129)
-            figures["decode_128"] = 128 / end.timings.decode_s
-            for num in SEQUENCES:
-                figures[f"decode_{num}"] = await decode_rate(process, num)
-        async with engine(long) as process:
-            for num_own in (8, 20):
-                figures[f"shared_prefix_700+{num_own}_ratio"] = await shared_prefix(process, num_own)
-            stall_s, late_s, late_alone_s = await late_prompt(process)
-            figures["late_prompt_stall_s"] = stall_s
-            figures["late_prompt_first_token_s"] = late_s
-            figures["late_prompt_alone_s"] = late_alone_s
-
-    asyncio.run(main())
-    return figures
+            for number in range(args.rounds):
+                await measure_beside(process, args, rounds, number % 2 == 1)
+    for _ in range(args.rounds if args.part != "beside" else 0):
+        for name, figure in (await measure_apart(args.model, args.threads)).items():
+            rounds["localllm"].setdefault(name, []).append(figure)
+    return {side: figures for side, figures in rounds.items() if figures}
 
 
 def measure_llama(path: str, threads: int) -> dict[str, float]:
@@ -169,11 +202,10 @@ def measure_llama_bench(tool: str, path: str, threads: int) -> dict[str, float]:
     return {("prefill_512" if row["n_prompt"] else "decode_128"): row["avg_ts"] for row in rows}
 
 
-def measure_batched_bench(tool: str, path: str, threads: int) -> dict[str, float]:
-    """llama-batched-bench: decode of several sequences of 64 + 64 tokens, a stream for each."""
-    counts = ",".join(map(str, SEQUENCES))
-    sizes = ["-npp", str(NUM_PROMPT), "-ntg", str(NUM_OUTPUT), "-npl", counts]
-    command = [tool, "-m", path, "-c", "16384", "-b", "2048", "-ub", "512", "-t", str(threads), *sizes]
+def measure_batched_bench(tool: str, path: str, threads: int, num: int) -> dict[str, float]:
+    """llama-batched-bench: decode of `num` sequences of 64 + 64 tokens, a stream for each."""
+    sizes = ["-npp", str(NUM_PROMPT), "-ntg", str(NUM_OUTPUT), "-npl", str(num)]
+    command = [tool, "-m", path, "-c", str(num * 1024), "-b", "2048", "-ub", "512", "-t", str(threads), *sizes]
     command += ["--output-format", "jsonl"]
     rows = [json.loads(line) for line in _run_tool(command).splitlines() if line.startswith("{")]
     return {f"decode_{row['pl']}": row["speed_tg"] for row in rows}
@@ -192,42 +224,34 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="a GGUF file")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=devices.num_cores())
+    parser.add_argument("--part", choices=("all", "beside", "apart"), default="all")
     parser.add_argument("--llama-bench", help="path of llama.cpp's llama-bench")
     parser.add_argument("--batched-bench", help="path of llama.cpp's llama-batched-bench")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    rounds: dict[str, list[dict[str, float]]] = {}
-    for _ in range(args.rounds):
-        rounds.setdefault("localllm", []).append(measure_localllm(args.model, args.threads))
-        rounds.setdefault("Llama", []).append(measure_llama(args.model, args.threads))
-        if args.llama_bench:
-            figures = measure_llama_bench(args.llama_bench, args.model, args.threads)
-            rounds.setdefault("llama-bench", []).append(figures)
-        if args.batched_bench:
-            figures = measure_batched_bench(args.batched_bench, args.model, args.threads)
-            rounds.setdefault("llama-batched-bench", []).append(figures)
-    medians = {side: _medians(figures) for side, figures in rounds.items()}
+    rounds = asyncio.run(measure(args))
     if args.json:
-        print(json.dumps(medians, indent=2))
+        print(json.dumps(rounds, indent=2))
     else:
-        _print_table(medians, args)
+        _print_table(rounds, args)
 
 
-def _medians(rounds: list[dict[str, float]]) -> dict[str, float]:
-    return {name: statistics.median(figures[name] for figures in rounds) for name in rounds[0]}
-
-
-def _print_table(medians: dict[str, dict[str, float]], args: Any) -> None:
-    print(f"{platform.machine()}, {args.threads} threads, {os.path.basename(args.model)}, median of {args.rounds}\n")
-    peers = [side for side in medians if side != "localllm"]
+def _print_table(rounds: Rounds, args: argparse.Namespace) -> None:
+    print(f"{platform.machine()}, {args.threads} threads, {os.path.basename(args.model)}, medians of {args.rounds}\n")
+    peers = [side for side in rounds if side != "localllm"]
     print("| figure | localllm | " + " | ".join(f"{peer} | ratio" for peer in peers) + " |")
     print("|---" * (2 + 2 * len(peers)) + "|")
-    for name, ours in medians["localllm"].items():
+    for name, ours in rounds["localllm"].items():
         cells = []
         for peer in peers:
-            theirs = medians[peer].get(name)
-            cells += ["", ""] if theirs is None else [f"{theirs:.1f}", f"{ours / theirs:.2f}"]
-        print(f"| {name} | {ours:.2f} | " + " | ".join(cells) + " |")
+            theirs = rounds[peer].get(name)
+            cells += ["", ""] if theirs is None else [f"{median(theirs):.1f}", f"{_ratio(ours, theirs):.2f}"]
+        print(f"| {name} | {median(ours):.2f} | " + " | ".join(cells) + " |")
+
+
+def _ratio(ours: list[float], theirs: list[float]) -> float:
+    """The median of the rounds' ratios: what both met in a round cancels out."""
+    return median(mine / other for mine, other in zip(ours, theirs, strict=True))
 
 
 if __name__ == "__main__":
