@@ -48,7 +48,7 @@ def is_out_of_memory(error: LocalLLMError) -> bool:
     if not isinstance(error, EngineError):
         return False
     if isinstance(error, EngineCrashedError) and error.facts.get("signal") == "SIGKILL":
-        return True
+        return not error.facts.get("hung")
     log = error.facts.get("log")
     return any(_NO_MEMORY.search(str(line)) for line in (error.message, *(log if isinstance(log, list) else ())))
 

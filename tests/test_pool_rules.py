@@ -75,6 +75,7 @@ def test_what_counts_as_want_of_memory() -> None:
     assert is_out_of_memory(EngineLoadError("llama.cpp could not load the model: unable to allocate CPU buffer"))
     assert is_out_of_memory(EngineCrashedError("killed", signal="SIGKILL"))
     assert is_out_of_memory(EngineCrashedError("killed", signal="SIGABRT", log=["x", "ggml: failed to allocate 5"]))
+    assert not is_out_of_memory(EngineCrashedError("hung", signal="SIGKILL", hung=True))
     assert not is_out_of_memory(EngineCrashedError("killed", signal="SIGSEGV", log=["x"]))
     assert not is_out_of_memory(EngineLoadError("llama.cpp could not load the model: unknown architecture"))
     assert not is_out_of_memory(InvalidRequestError("out of memory"))

@@ -40,6 +40,8 @@ Item = Event | LocalLLMError
 
 PING_S = 1.0
 SILENCE_S = 15.0
+# A child that starts imports its libraries first, perhaps from a slow disk.
+LOAD_SILENCE_S = 60.0
 STUCK_S = 600.0
 CLOSE_S = 3.0
 MAX_REQUEST_CHARS = frames.MAX_FRAME_BYTES // 8
@@ -58,6 +60,7 @@ class EngineProcess:
         *,
         on_exit: Callable[[LocalLLMError], None] | None = None,
         silence_s: float = SILENCE_S,
+        load_silence_s: float = LOAD_SILENCE_S,
         stuck_s: float = STUCK_S,
     ) -> None:
         self.spec = spec
@@ -65,6 +68,7 @@ class EngineProcess:
         self.pong = frames.Pong(0.0, 0, 0)
         self._on_exit = on_exit
         self._silence_s = silence_s
+        self._load_silence_s = load_silence_s
         self._stuck_s = stuck_s
         self._loop = asyncio.get_running_loop()
         self._child = children.take()
@@ -106,12 +110,12 @@ class EngineProcess:
         """Load the model; yields the fraction loaded. Raises EngineLoadError or EngineCrashedError."""
         self._begin_reading()
         self._send(frames.Load(self.spec))
+        self._watch = self._loop.create_task(self._watch_over())
         while (step := await self._loading.get()) is not None:
             if isinstance(step, LocalLLMError):
                 await self._gone.wait()
                 raise step
             yield step
-        self._watch = self._loop.create_task(self._watch_over())
 
     async def close(self) -> None:
         """End the child; running requests end in an error."""
@@ -315,16 +319,18 @@ class EngineProcess:
         """Ask a busy child for a sign of life; kill one that gives none, or whose step never ends."""
         while not self._gone.is_set():
             await asyncio.sleep(min(PING_S, self._silence_s / 4))
-            if not self._queues and not self._replies:
+            is_loading = self.info is None
+            if not is_loading and not self._queues and not self._replies:
                 self._last_heard = self._loop.time()
                 continue
             self._send(frames.Ping())
             silent_s = self._loop.time() - self._last_heard
-            if silent_s > self._silence_s or self.pong.step_s > self._stuck_s:
-                reason = f"silent for {silent_s:.0f} s" if silent_s > self._silence_s else "stuck in one step"
+            limit_s = self._load_silence_s if is_loading else self._silence_s
+            if silent_s > limit_s or self.pong.step_s > self._stuck_s:
+                reason = f"silent for {silent_s:.0f} s" if silent_s > limit_s else "stuck in one step"
                 hint = "the next request starts a new engine"
                 self._verdict = EngineCrashedError(
-                    f"the engine hung ({reason}) and was ended", hint=hint, signal="SIGKILL"
+                    f"the engine hung ({reason}) and was ended", hint=hint, signal="SIGKILL", hung=True
                 )
                 self._child.kill()
                 return
