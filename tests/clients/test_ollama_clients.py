@@ -83,6 +83,8 @@ def test_python_errors(python_client: Any) -> None:
     assert errors["too long"][0] == 400
     assert "2048" in errors["too long"][1]
     assert errors["too long, streamed"] == errors["too long"]
+    assert errors["a token that is none"][0] == 400
+    assert errors["a schema that cannot be kept"][0] == 400
     assert "does not support thinking" in errors["think"][1]
 
 

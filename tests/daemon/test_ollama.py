@@ -17,7 +17,19 @@ from localllm.daemon.ollama.values import API_VERSION
 from localllm.daemon.run import ServeOptions
 from localllm.daemon.sse import merged
 from localllm.errors import InvalidRequestError, ModelNotFoundError
-from tests.daemon.ollama_cases import EVENTS, GOLDENS, answer_goldens, request_goldens, stamp, tally
+from tests.daemon.ollama_cases import (
+    CHATS,
+    CREATES,
+    EMBEDS,
+    EVENTS,
+    GENERATES,
+    GOLDENS,
+    TOOL,
+    answer_goldens,
+    request_goldens,
+    stamp,
+    tally,
+)
 from tests.daemon.serving import Answer, ScriptedBackend, Served, read_all, serving
 
 MODEL = "smollm2:135m"
@@ -91,6 +103,8 @@ def test_text_of_any_kind_survives_a_line() -> None:
         ("1h1m1s1ms1us1ns", 3661.001001001),
         (-1, -1.0),
         (-0.001, -1.0),
+        (1e300, -1.0),
+        ("9999999h", -1.0),
         ("-1m", -1.0),
     ],
 )
@@ -413,3 +427,66 @@ def test_paths_to_files_are_no_models(daemon: Served) -> None:
     context = {"prompt": "x", "context": [1]}
     assert daemon.ask("POST", "/api/generate", {"model": "/etc/passwd.gguf", **context}).status == 404
     assert daemon.ask("POST", "/api/generate", {"model": "/etc/passwd.gguf"}).status == 404
+
+
+ROUTES: dict[str, dict[str, Any]] = {
+    "/api/chat": {**CHATS["options"], "stream": False, "tools": [TOOL], "keep_alive": "5m", "think": False},
+    "/api/generate": {**GENERATES["system"], "suffix": "", "raw": False, "format": "json", "stream": False},
+    "/api/embed": {**EMBEDS["several"], "options": {"num_ctx": 5}},
+    "/api/embeddings": {"model": "tiny", "prompt": "a", "keep_alive": 3},
+    "/api/show": {"model": "tiny", "verbose": True},
+    "/api/copy": {"source": "tiny", "destination": "other"},
+    "/api/pull": {"model": "new", "stream": False},
+    "/api/create": {**CREATES["from"], "stream": False, "license": ["MIT"], "modelfile": None},
+}
+ODD: tuple[Any, ...] = (
+    *(
+        None,
+        True,
+        0,
+        -1,
+        2**31,
+        2**63,
+        -(2**64),
+        1e300,
+        0.5,
+        "",
+        "x",
+        "\x00",
+        "\ud800".encode("utf-8", "replace").decode(),
+    ),
+    *(
+        "9" * 400,
+        "a" * 5000,
+        [],
+        [None],
+        [[]],
+        {},
+        {"a": {}},
+        [{"role": "user"}],
+        {"": ""},
+        "../../etc/passwd",
+        ":",
+        "💥",
+    ),
+)
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_no_body_makes_the_daemon_fail(daemon: Served, path: str) -> None:
+    """Each field of a sound body in turn has an odd value, also inside; each is an answer or the client's error."""
+    for body in spoilt(ROUTES[path]):
+        answer = daemon.ask("POST", path, json.dumps(body).encode())
+        assert answer.status < 500 or answer.json["code"] == "not_supported", (body, answer.body)
+        if answer.status >= 400:
+            assert isinstance(answer.json["error"], str)
+
+
+def spoilt(value: Any) -> Iterator[Any]:
+    """`value` with one part of it odd, for every part and oddity."""
+    yield from ODD
+    if isinstance(value, dict):
+        for name, inside in value.items():
+            yield from ({**value, name: odd} for odd in spoilt(inside))
+    elif isinstance(value, list) and value:
+        yield from ([odd, *value[1:]] for odd in spoilt(value[0]))

@@ -14,6 +14,7 @@ _UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _MAX_CHARS = 64
 FOR_EVER = -1.0
+_LONGEST_S = 1e9  # thirty years; beyond, clocks and dates give out
 
 
 def keep_alive_s(value: str | float | None) -> float | None:
@@ -21,9 +22,9 @@ def keep_alive_s(value: str | float | None) -> float | None:
     if value is None:
         return None
     seconds = _duration_s(value) if isinstance(value, str) else float(value)
-    if not math.isfinite(seconds):
+    if math.isnan(seconds):
         raise _bad(str(value))
-    return FOR_EVER if seconds < 0 else seconds
+    return FOR_EVER if seconds < 0 or seconds > _LONGEST_S else seconds
 
 
 def _duration_s(text: str) -> float:

@@ -95,6 +95,10 @@ for name, ask in {
     "push": lambda: client.push(model),
     "too long": lambda: client.chat(model, user("word " * 3000)),
     "too long, streamed": lambda: list(client.chat(model, user("word " * 3000), stream=True)),
+    "a token that is none": lambda: client.generate(model, "Hi", context=[2**30]),
+    "a schema that cannot be kept": lambda: client.chat(
+        model, user("Hi"), format={"type": "string", "pattern": "(?=a)"}
+    ),
     "think": lambda: client.chat(model, user("Hi"), think=True),
 }.items():
     try:
