@@ -10,7 +10,8 @@ from localllm.engine.output import TextStream
 from localllm.engine.runaway import CHECK_EVERY, is_runaway
 from localllm.engine.scheduler import Output
 from localllm.engine.sequence import Sequence
-from localllm.text.parsers import Piece
+from localllm.engine.tool_calls import CallEvents
+from localllm.text.parsers.calls import AnswerPiece, CallArguments, CallBegin, CallEnd
 
 
 class Pieces(Protocol):
@@ -35,6 +36,7 @@ class Answer:
         self.num_accepted = 0
         self._text = TextStream(job.sampling.stop or ())
         self._parser = job.new_parser() if job.new_parser is not None else None
+        self._calls = CallEvents(index)
         self._pieces = pieces
         self._next_check = CHECK_EVERY
 
@@ -79,6 +81,8 @@ class Answer:
         if self.sequence.num_output:
             self._say(self._text.flush(), last=True)
         self.reason = "stop" if self._text.stopped is not None else reason
+        if self.reason == "stop" and self._calls.num_calls:
+            self.reason = "tool_calls"
 
     def _feed(self, token: int, logprob: TokenLogprob | None) -> None:
         parser = self._parser
@@ -91,13 +95,16 @@ class Answer:
 
     def _say(self, text: str, last: bool = False) -> None:
         """Turn new text into events."""
-        parts: list[Piece] = [("text", text)] if text else []
+        parts: list[AnswerPiece] = [("text", text)] if text else []
         if self._parser is not None:
-            parts = self._parser.feed(text) if text else []
+            parts = list(self._parser.feed(text)) if text else []
             if last:
                 parts += self._parser.flush()
         logprobs = self._text.take_logprobs() if parts else ()
-        for kind, part in parts:
-            event = ReasoningDelta if kind == "reasoning" else TextDelta
-            self.events.append(event(part, logprobs, self.index))
+        for part in parts:
+            if isinstance(part, CallBegin | CallArguments | CallEnd):
+                self.events += self._calls.take(part)
+                continue
+            event = ReasoningDelta if part[0] == "reasoning" else TextDelta
+            self.events.append(event(part[1], logprobs, self.index))
             logprobs = ()

@@ -34,10 +34,14 @@ from localllm.engine.scheduler import Scheduler
 from localllm.engine.speculate import Speculator
 from localllm.engine.state_key import open_disk_tier
 from localllm.engine.step_cost import StepCost
+from localllm.engine.tool_grammar import binds_calls, compile_calls
 from localllm.errors import ContextLengthError, InvalidRequestError, LocalLLMError, TemplateError
 from localllm.text.parsers import ReasoningFormat, format_named
 from localllm.text.segments import Segment
 from localllm.text.template import ChatTemplate, prepare
+from localllm.text.tools.choice import offered_tools
+from localllm.text.tools.families import parser_of, tool_format_named
+from localllm.text.tools.form import ToolFormat
 
 logger = logging.getLogger(__name__)
 
@@ -80,12 +84,20 @@ class Loaded:
         """Render and tokenize a conversation. Raises ContextLengthError, TemplateError, InvalidRequestError."""
         prepared = prepare(self.template, self.model.vocab, request, self.num_ctx)
         form = format_named(prepared.reasoning_format)
-        closing = self._encode([Segment(form.closing, True)]) if form.closing else []
+        tools = tool_format_named(prepared.tool_format) if prepared.tool_format is not None else None
+        ends_thinking = form.closing
+        if tools is not None and tools.is_harmony and request.tool_choice.mode == "required":
+            ends_thinking = "<|end|><|start|>assistant"  # no final message comes
+        closing = self._encode([Segment(ends_thinking, True)]) if ends_thinking else []
         thinks = None if request.think is False else form
+        bound = tools is not None and binds_calls(request)
+        offered = offered_tools(request)
         return dataclasses.replace(
             self._job(request_id, prepared.tokens, request),
-            grammar=self._grammar(request, thinks, is_open=prepared.starts_in_reasoning),
-            new_parser=functools.partial(form.parser, prepared.starts_in_reasoning),
+            grammar=self._call_grammar(request, tools, thinks, is_open=prepared.starts_in_reasoning)
+            if bound and tools is not None
+            else self._grammar(request, thinks, is_open=prepared.starts_in_reasoning),
+            new_parser=functools.partial(parser_of, form, prepared.starts_in_reasoning, tools, offered, bound),
             notices=tuple(prepared.notices),
             end_of_reasoning=tuple(closing),
         )
@@ -122,6 +134,15 @@ class Loaded:
         if request.constraint is None:
             return None
         return self.constraints.compile(request.constraint, form, is_open=is_open)
+
+    def _call_grammar(
+        self, request: ChatRequest, tools: ToolFormat, form: ReasoningFormat | None, *, is_open: bool
+    ) -> Grammar:
+        """The grammar of an answer whose calls are bound."""
+        # Harmony's channels are reasoning, text and calls in one, and so its grammar has them all.
+        thinks = None if tools.is_harmony else form
+        compile = functools.partial(self.constraints.compile, form=thinks, is_open=is_open)
+        return compile_calls(compile, request, tools, self.model.vocab, is_open=is_open)
 
     def _job(self, request_id: int, tokens: list[int], request: ChatRequest | CompletionRequest) -> Job:
         adapters = self.model.adapters.together((*self.spec.adapters, *request.adapters))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from localllm.api import Notice, SamplingParams
 from localllm.engine.adapter_set import NO_ADAPTERS, AdapterSet
 from localllm.engine.constraint import Grammar
-from localllm.text.parsers import OutputParser
+from localllm.text.parsers.calls import AnswerParser
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Job:
     id: int
     tokens: list[int]
     sampling: SamplingParams
-    new_parser: Callable[[], OutputParser] | None = None
+    new_parser: Callable[[], AnswerParser] | None = None
     notices: tuple[Notice, ...] = ()
     n: int = 1
     priority: int = 0

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
-from localllm.api import Message, ToolSpec
+from localllm.api import Message, ToolCall, ToolSpec
 from localllm.errors import InvalidRequestError, TemplateError
 from localllm.text.limits import (
     MAX_SOURCE_CHARS,
@@ -23,6 +23,9 @@ from localllm.text.messages import copied, merge_system, message_variables, reas
 from localllm.text.parsers import ReasoningFormat, reasoning_format_of
 from localllm.text.segments import Segment, join_pieces, to_segments, trusted
 from localllm.text.tokens import Encoder, Tokenizer
+from localllm.text.tools.families import tool_format_of
+from localllm.text.tools.form import ToolFormat
+from localllm.text.tools.rendering import ToolSupport
 
 if TYPE_CHECKING:
     import jinja2
@@ -93,6 +96,15 @@ class ChatTemplate:
             raise InvalidRequestError(f"the model has no chat template named {name!r}")
         return self._variants[name].render(messages, tools, add_generation_prompt, dict(args or {}))
 
+    @property
+    def tool_format(self) -> ToolFormat:
+        """How the model writes calls."""
+        return tool_format_of(self.source)
+
+    def tool_support(self) -> ToolSupport:
+        """What the template that is taken for tools shows of them."""
+        return self._variants["tool_use" if "tool_use" in self._variants else None].tool_support()
+
     def encoder_for(self, tokenizer: Tokenizer) -> Encoder:
         """The encoder for a vocabulary; kept, since a model has one."""
         if self._encoder is None or self._encoder.tokenizer is not tokenizer:
@@ -120,6 +132,7 @@ class _Variant:
         self._format = reasoning_format_of(source)
         self._wants_parts: bool | None = None
         self._takes_system: bool | None = None
+        self._tool_support: ToolSupport | None = None
 
     def render(
         self, messages: Sequence[Message], tools: Sequence[ToolSpec], add_generation_prompt: bool, args: dict[str, Any]
@@ -169,6 +182,32 @@ class _Variant:
             return join_pieces(pieces)
 
         return _translated(work, self._compiled)
+
+    def tool_support(self) -> ToolSupport:
+        """What the template shows of tools, of calls and of their results; found out once."""
+        if self._tool_support is None:
+            asked = Message(role="user", content="a")
+            # A name and an id that every family takes.
+            call = ToolCall(id="qzjvkxabc", name="get", arguments='{"k": "vwqjzc"}')
+            called = [asked, Message(role="assistant", tool_calls=(call,))]
+            result = Message(role="tool", content="jqzvwk", name="get", tool_call_id=call.id)
+            tools = (ToolSpec(name=_NEEDLE, description="Gets."),)
+            both = self._attempt([*called, result], tools)
+            self._tool_support = ToolSupport(
+                tools=_NEEDLE in self._attempt([asked], tools),
+                calls="vwqjzc" in (both or self._attempt(called, tools)),
+                results="jqzvwk" in both,
+            )
+        return self._tool_support
+
+    def _attempt(self, messages: list[Message], tools: Sequence[ToolSpec]) -> str:
+        """A rendering to look at; nothing where the template refuses."""
+        try:
+            return self._run(messages, tools, as_parts=self._expects_parts())
+        except TemplateError as exc:
+            if exc.facts.get("cause") == "limit":
+                raise
+            return ""
 
     def _expects_parts(self) -> bool:
         """Whether the template drops a plain string and takes a list of parts."""

@@ -29,6 +29,7 @@ class Demand:
     """What an answer has to be. `must`: at least one call. `several`: more than one call may come.
 
     `other`: what an answer without calls is bound to, as a JSON Schema. `ends`: the tokens that end an answer.
+    `in_reasoning`: the prompt ends inside the reasoning; of matter where the grammar has that too (Harmony).
     """
 
     form: ToolFormat
@@ -38,6 +39,7 @@ class Demand:
     must: bool
     several: bool
     other: Mapping[str, Any] | bool | None = None
+    in_reasoning: bool = False
 
 
 def grammar_of(demand: Demand) -> str:
@@ -179,9 +181,10 @@ def _harmony(demand: Demand, rules: Rules, calls: str) -> str:
     message = rules.markup("<|message|>")
     ends = f"{rules.text_until('<|end|>')} {rules.markup('<|start|>assistant')}"
     analysis = rules.rule("analysis", f"{rules.markup('<|channel|>analysis')} {message} {ends}")
+    before = f"{ends} {analysis}*" if demand.in_reasoning else f"{analysis}*"
     if demand.must:
-        return f"{analysis}* {calls}"
+        return f"{before} {calls}"
     final = f"{rules.markup('<|channel|>final')} {message} "
     final += rules.json(demand.other) if demand.other is not None else f"{rules.text()}?"
     preamble = rules.rule("preamble", f"{rules.markup('<|channel|>commentary')} {message} {ends}")
-    return f"{analysis}* ({rules.rule('final', final)} | {preamble}? {calls})"
+    return f"{before} ({rules.rule('final', final)} | {preamble}? {calls})"
