@@ -142,7 +142,7 @@ async def measure_beside(process: EngineProcess, args: argparse.Namespace, round
         return {"prefill_512": await prefill_rate(process, 512), "decode_128": 128 / end.timings.decode_s}
 
     async def bench() -> dict[str, float]:
-        return measure_llama_bench(args.llama_bench, args.model, args.threads)
+        return await asyncio.to_thread(measure_llama_bench, args.llama_bench, args.model, args.threads)
 
     await in_turn([("localllm", prefill), *([("llama-bench", bench)] if args.llama_bench else [])])
     for num in SEQUENCES:
@@ -151,10 +151,10 @@ async def measure_beside(process: EngineProcess, args: argparse.Namespace, round
             return {f"decode_{num}": await decode_rate(process, num)}
 
         async def batched(num: int = num) -> dict[str, float]:
-            return measure_batched_bench(args.batched_bench, args.model, args.threads, num)
+            return await asyncio.to_thread(measure_batched_bench, args.batched_bench, args.model, args.threads, num)
 
         await in_turn([("localllm", decode), *([("llama-batched-bench", batched)] if args.batched_bench else [])])
-    for name, figure in measure_llama(args.model, args.threads).items():
+    for name, figure in (await asyncio.to_thread(measure_llama, args.model, args.threads)).items():
         rounds["Llama"].setdefault(name, []).append(figure)
 
 
