@@ -32,6 +32,7 @@ from localllm.api.keeper import ModelDetails, TensorShape
 from localllm.daemon.body import decode
 from localllm.daemon.ollama import requests
 from localllm.daemon.ollama.answers import AnswerStream, Tally, whole
+from localllm.daemon.ollama.bodies import ChatBody, EmbedBody, GenerateBody
 from localllm.daemon.ollama.making import CreateBody, new_model
 from localllm.daemon.ollama.models import shown_value
 from localllm.daemon.ollama.status import StatusStream, status
@@ -118,6 +119,19 @@ CHATS: dict[str, dict[str, Any]] = {
             },
             {"role": "tool", "tool_name": "add", "content": "3"},
             {"role": "tool", "tool_call_id": "c7", "content": "4"},
+        ],
+    },
+    "results without ids": {
+        "model": "tiny",
+        "messages": [
+            {
+                "role": "assistant",
+                "tool_calls": [{"function": {"name": name}} for name in ("add", "sub", "add")],
+            },
+            {"role": "tool", "tool_name": "sub", "content": "1"},
+            {"role": "tool", "content": "2"},
+            {"role": "tool", "tool_name": "add", "content": "3"},
+            {"role": "tool", "tool_name": "add", "content": "one too many"},
         ],
     },
     # refused
@@ -272,11 +286,11 @@ def request_goldens() -> dict[str, Any]:
     """What each body is translated to, or the error that refuses it."""
     found: dict[str, Any] = {}
     for name, body in CHATS.items():
-        found[f"chat: {name}"] = _outcome(requests.ChatBody, body, _chat)
+        found[f"chat: {name}"] = _outcome(ChatBody, body, _chat)
     for name, body in GENERATES.items():
-        found[f"generate: {name}"] = _outcome(requests.GenerateBody, body, _generate)
+        found[f"generate: {name}"] = _outcome(GenerateBody, body, _generate)
     for name, body in EMBEDS.items():
-        found[f"embed: {name}"] = _outcome(requests.EmbedBody, body, requests.embed_request)
+        found[f"embed: {name}"] = _outcome(EmbedBody, body, requests.embed_request)
     for name, body in CREATES.items():
         found[f"create: {name}"] = _outcome(CreateBody, body, new_model)
     return found
@@ -311,12 +325,12 @@ def stamp() -> str:
     return STAMP
 
 
-def _chat(body: requests.ChatBody) -> Any:
+def _chat(body: ChatBody) -> Any:
     options = requests.options_of(body)
     return _with_options(requests.chat_request(body, options, "id"), options)
 
 
-def _generate(body: requests.GenerateBody) -> Any:
+def _generate(body: GenerateBody) -> Any:
     requests.check_generate(body)
     options = requests.options_of(body)
     if body.raw or body.suffix:

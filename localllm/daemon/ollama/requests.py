@@ -1,15 +1,14 @@
-"""Ollama's JSON to api values: what clients send, and what it means here. Pure; no HTTP, no clock.
+"""Ollama's bodies to api values: what they mean here. Pure; no HTTP, no clock.
 
-Fields nobody here knows are ignored. What is asked for and cannot be given is an InvalidRequestError that names it. A
+What is asked for and cannot be given is an InvalidRequestError that names it. A
 prompt that does not fit is an error, too, unless `truncate` is true: nothing is cut in silence.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from localllm.api import (
     ChatRequest,
@@ -25,124 +24,28 @@ from localllm.api import (
     ToolSpec,
 )
 from localllm.daemon.body import check_free_form
+from localllm.daemon.ollama.bodies import (
+    ChatBody,
+    EmbedBody,
+    EmbeddingBody,
+    FunctionCall,
+    GenerateBody,
+    GenerationBody,
+    MessageBody,
+    ToolBody,
+)
 from localllm.daemon.ollama.keep_alive import keep_alive_s
 from localllm.daemon.ollama.options import Options, read_options
 from localllm.daemon.ollama.values import model_name
 from localllm.errors import InvalidRequestError
-
-MAX_INPUTS = 2048
-Text = Annotated[str, Meta(max_length=16 * 1024 * 1024)]
-KeepAlive = str | float | None
-TokenId = Annotated[int, Meta(ge=0, lt=2**31)]
-
-
-class _Body(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all bodies."""
-
-
-class GenerationBody(_Body, frozen=True):
-    """What /api/generate and /api/chat have in common."""
-
-    model: str | None = None
-    stream: bool | None = None
-    format: str | dict[str, Any] | None = None
-    options: dict[str, Any] | None = None
-    keep_alive: KeepAlive = None
-    think: bool | Literal["low", "medium", "high", "max"] | None = None
-    truncate: bool | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    debug_render_only: bool = msgspec.field(default=False, name="_debug_render_only")
-
-
-class GenerateBody(GenerationBody, frozen=True, kw_only=True):
-    """The body of /api/generate."""
-
-    prompt: Text | None = None
-    suffix: Text | None = None
-    system: Text | None = None
-    template: str | None = None
-    context: Annotated[list[TokenId], Meta(max_length=1 << 20)] | None = None
-    raw: bool | None = None
-    images: list[Any] | None = None
-
-
-class FunctionCall(_Body, frozen=True):
-    """The function of a tool call; `arguments` is an object, or its JSON text."""
-
-    name: str
-    arguments: dict[str, Any] | str | None = None
-
-
-class ToolCallBody(_Body, frozen=True):
-    """A call the model asked for earlier."""
-
-    function: FunctionCall
-    id: str | None = None
-
-
-class MessageBody(_Body, frozen=True):
-    """One turn."""
-
-    role: str
-    content: Text | None = None
-    thinking: Text | None = None
-    images: list[Any] | None = None
-    tool_calls: Annotated[list[ToolCallBody], Meta(max_length=128)] | None = None
-    tool_name: str | None = None
-    tool_call_id: str | None = None
-
-
-class FunctionBody(_Body, frozen=True):
-    """What a tool is called and takes."""
-
-    name: Annotated[str, Meta(min_length=1, max_length=256)]
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-
-
-class ToolBody(_Body, frozen=True):
-    """A tool; only functions are known."""
-
-    type: str | None = None
-    function: FunctionBody | None = None
-
-
-class ChatBody(GenerationBody, frozen=True, kw_only=True):
-    """The body of /api/chat."""
-
-    messages: Annotated[list[MessageBody], Meta(max_length=4096)] | None = None
-    tools: Annotated[list[ToolBody], Meta(max_length=128)] | None = None
-
-
-class EmbedBody(_Body, frozen=True):
-    """The body of /api/embed."""
-
-    model: str | None = None
-    input: Text | Annotated[list[Text], Meta(max_length=MAX_INPUTS)] | None = None
-    truncate: bool | None = None
-    dimensions: Annotated[int, Meta(ge=0)] | None = None
-    options: dict[str, Any] | None = None
-    keep_alive: KeepAlive = None
-
-
-class EmbeddingBody(_Body, frozen=True):
-    """The body of /api/embeddings, the older route."""
-
-    model: str | None = None
-    prompt: Text | None = None
-    options: dict[str, Any] | None = None
-    keep_alive: KeepAlive = None
-
 
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 
 
 def chat_request(body: ChatBody, options: Options, request_id: str | None = None) -> ChatRequest:
     """What a chat body asks for; it has messages."""
-    messages = body.messages or []
     return ChatRequest(
-        messages=tuple(_message(message, f"messages[{i}]") for i, message in enumerate(messages)),
+        messages=_with_call_ids([_message(message, i) for i, message in enumerate(body.messages or ())]),
         tools=tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(body.tools or ())),
         **_thinking(body),
         **_common(body, options, request_id),
@@ -248,7 +151,29 @@ def _constraint(form: str | dict[str, Any] | None) -> Constraint | None:
     raise InvalidRequestError(f"the format {form[:40]!r}", hint='it is "json" or a JSON Schema', param="format")
 
 
-def _message(body: MessageBody, where: str) -> Message:
+def _with_call_ids(messages: list[Message]) -> tuple[Message, ...]:
+    """The conversation with each tool's result under the id of its call: clients of this API give at most a name.
+
+    A result belongs to the first call of its name that has none yet; without a name, to the first call.
+    """
+    found: list[Message] = []
+    unanswered: list[ToolCall] = []
+    for message in messages:
+        if message.role == "tool" and message.tool_call_id is None:
+            call = next((c for c in unanswered if message.name in (None, c.name)), None)
+            if call is not None:
+                unanswered.remove(call)
+                message = msgspec.structs.replace(message, tool_call_id=call.id)  # noqa: PLW2901
+        elif message.role == "tool":
+            unanswered = [call for call in unanswered if call.id != message.tool_call_id]
+        elif message.tool_calls:
+            unanswered = list(message.tool_calls)
+        found.append(message)
+    return tuple(found)
+
+
+def _message(body: MessageBody, index: int) -> Message:
+    where = f"messages[{index}]"
     role = _ROLES.get(body.role.lower())
     if role is None:
         hint = f"it is one of {', '.join(_ROLES)}"
@@ -256,7 +181,7 @@ def _message(body: MessageBody, where: str) -> Message:
     if body.images:
         raise InvalidRequestError("images are not taken", hint="send text", param=f"{where}.images")
     calls = tuple(
-        ToolCall(call.id or f"call_{i}", call.function.name, _arguments(call.function, where))
+        ToolCall(call.id or f"call_{index}_{i}", call.function.name, _arguments(call.function, where))
         for i, call in enumerate(body.tool_calls or ())
     )
     return Message(role, body.content or "", body.tool_name, body.thinking or None, calls, body.tool_call_id)

@@ -18,6 +18,7 @@ from localllm.daemon.dialect import Call, Endpoint, Reply
 from localllm.daemon.native import json_reply
 from localllm.daemon.ollama import answers, requests
 from localllm.daemon.ollama.answers import AnswerStream, Kind, Tally
+from localllm.daemon.ollama.bodies import ChatBody, EmbedBody, EmbeddingBody, GenerateBody, GenerationBody
 from localllm.daemon.ollama.keep_alive import keep_alive_s
 from localllm.daemon.ollama.options import Options
 from localllm.daemon.ollama.shelf import find_info, is_loaded
@@ -25,10 +26,10 @@ from localllm.daemon.ollama.values import API_VERSION, model_name, notices_value
 from localllm.daemon.sse import EventStream
 from localllm.errors import InvalidRequestError, ModelNotFoundError
 
-_generate_decoder = msgspec.json.Decoder(requests.GenerateBody)
-_chat_decoder = msgspec.json.Decoder(requests.ChatBody)
-_embed_decoder = msgspec.json.Decoder(requests.EmbedBody)
-_embedding_decoder = msgspec.json.Decoder(requests.EmbeddingBody)
+_generate_decoder = msgspec.json.Decoder(GenerateBody)
+_chat_decoder = msgspec.json.Decoder(ChatBody)
+_embed_decoder = msgspec.json.Decoder(EmbedBody)
+_embedding_decoder = msgspec.json.Decoder(EmbeddingBody)
 
 
 async def root(_call: Call) -> Reply:
@@ -189,7 +190,7 @@ async def _room(call: Call, model: str, num_ctx: int) -> list[Notice]:
     return []
 
 
-async def _check_thinking(call: Call, body: requests.GenerationBody) -> None:
+async def _check_thinking(call: Call, body: GenerationBody) -> None:
     """Refuse to let a model think that is known not to."""
     if not body.think:
         return
@@ -199,7 +200,7 @@ async def _check_thinking(call: Call, body: requests.GenerationBody) -> None:
         raise InvalidRequestError(f'"{name}" does not support thinking', param="think")
 
 
-async def _render(call: Call, body: requests.GenerationBody, kind: Kind, request: ChatRequest) -> Reply:
+async def _render(call: Call, body: GenerationBody, kind: Kind, request: ChatRequest) -> Reply:
     with call.daemon.place(request.model, call.caller):
         rendered = await call.daemon.backend.render(request)
     return _rendered(body.model, kind, rendered.prompt)
@@ -213,7 +214,7 @@ def _rendered(model: str | None, kind: Kind, prompt: str) -> Reply:
 # --- loading ------------------------------------------------------------------------------------------------------
 
 
-async def _load_only(call: Call, body: requests.GenerationBody, kind: Kind) -> Reply:
+async def _load_only(call: Call, body: GenerationBody, kind: Kind) -> Reply:
     """Load the model, or with `keep_alive` 0 unload it."""
     name = model_name(body.model)
     keep_s = keep_alive_s(body.keep_alive)
