@@ -199,6 +199,13 @@ class Service:
         """See Backend.close."""
         await self._pool.close()
 
+    def reload(self, settings: Settings, catalog: Catalog | None = None) -> None:
+        """Go by other settings from now on. What is loaded stays as it is; the store stays where it was."""
+        self.settings = msgspec.structs.replace(settings, store_dir=self.settings.store_dir)
+        self._pool.keep_alive_s = settings.keep_alive_s
+        self._pool.budget_bytes = settings.memory_bytes
+        self._catalog = catalog
+
     # --- names and bytes ------------------------------------------------------------------------------------------
 
     def canonical(self, model: str) -> str:

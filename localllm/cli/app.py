@@ -25,6 +25,11 @@ PROG = "localllm"
 MODULES: dict[str, tuple[str, ...]] = {
     "run": ("run",),
     "serve": ("serve",),
+    "ps": ("ps",),
+    "load": ("load",),
+    "stop": ("stop",),
+    "service": ("service",),
+    "logs": ("logs",),
     "embed": ("embed", "rerank"),
     "pull": ("pull",),
     "models": ("list", "ls", "show", "rm", "cp"),

@@ -40,6 +40,8 @@ class Conversation:
         verbose: bool = False,
         draft_model: str | None = None,
         generation: dict[str, Any] | None = None,
+        local: bool = False,
+        own_load: tuple[str, ...] = (),
     ) -> None:
         self.model = model
         self.system = system
@@ -48,6 +50,9 @@ class Conversation:
         self.truncate: Truncate = truncate
         self.verbose = verbose
         self.draft_model = draft_model
+        # Whether to leave a running daemon alone, and the options for which that has to be.
+        self.local = local
+        self.own_load = own_load
         # Further fields of every request.
         self.generation = generation or {}
         self.messages: list[Message] = []

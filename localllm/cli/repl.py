@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from localllm.cli import repl_commands
 from localllm.cli.answer import Answer, AnswerView, tell_end
+from localllm.cli.borrowed import answering
 from localllm.cli.interrupt import stoppable
 from localllm.cli.line_input import LineInput, line_input
 from localllm.cli.options import load_options
@@ -84,7 +85,10 @@ class Repl:
 
 async def talk_at_terminal(runtime: Runtime, output: Output, talk: Conversation, settings: Settings) -> int:
     """Hold a conversation until the person leaves; returns the exit code."""
-    async with runtime.backend(settings, load_options(settings, num_slots=1, draft_model=talk.draft_model)) as backend:
+    load = load_options(settings, num_slots=1, draft_model=talk.draft_model)
+    async with answering(
+        runtime, settings, load, model=talk.model, output=output, local=talk.local, own=talk.own_load
+    ) as backend:
         await show_load(backend, output, talk.model)
         reader = line_input(history_file(), repl_commands.words())
         output.note(f"{talk.model} is ready. /help lists commands, Ctrl-C stops an answer, Ctrl-D leaves.")

@@ -81,6 +81,9 @@ def run(
         str | None,
         typer.Option("--draft-model", metavar="NAME", help="A small model of the same family that guesses ahead."),
     ] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="Run the model in this process, even where a daemon is running.")
+    ] = False,
     form: dict[str, Any],
     generation: dict[str, Any],
     sampling: SamplingParams,
@@ -89,7 +92,8 @@ def run(
     """Ask a model, or talk with it. The model is fetched on first use.
 
     With PROMPT the answer goes to standard output and the command ends; piped standard input is appended to it.
-    Without PROMPT a conversation begins on a terminal; elsewhere standard input is the prompt.
+    Without PROMPT a conversation begins on a terminal; elsewhere standard input is the prompt. Where a daemon runs, it
+    answers; with options that say how a model is loaded, this process loads it.
 
     With --json an object: model, content, reasoning, tool_calls, finish_reason, stop, usage, timings, notices and
     logprobs.
@@ -115,6 +119,8 @@ def run(
         truncate=truncate.value,
         verbose=verbose,
         draft_model=draft_model,
+        local=local,
+        own_load=_own_load(loading, draft_model, adapters),
         generation={
             **generation,
             "constraint": constraint,
@@ -131,6 +137,16 @@ def run(
         raise typer.Exit(asyncio.run(talk_at_terminal(runtime, output, talk, settings)))
 
 
+def _own_load(loading: dict[str, Any], draft_model: str | None, adapters: list[str] | None) -> tuple[str, ...]:
+    """The options given that a running daemon's models were not loaded with."""
+    from localllm.cli.options import LOADING
+
+    given = [field for field, value in loading.items() if value is not None]
+    names = [next((f for f in LOADING[field].flags if f.startswith("--")), f"--{field}") for field in given]
+    names = [name.partition("/")[0].replace("_", "-") for name in names]
+    return (*names, *(["--draft-model"] if draft_model else []), *(["--adapter"] if adapters else []))
+
+
 async def _answer_once(
     runtime: Runtime,
     output: Output,
@@ -144,9 +160,13 @@ async def _answer_once(
 ) -> None:
     from localllm.api import ChatRequest, CompletionRequest
     from localllm.cli.answer import Answer, AnswerView, tell_end
+    from localllm.cli.borrowed import answering
 
     answer = Answer()
-    async with runtime.backend(settings, load_options(settings, num_slots=1, draft_model=talk.draft_model)) as backend:
+    load = load_options(settings, num_slots=1, draft_model=talk.draft_model)
+    async with answering(
+        runtime, settings, load, model=talk.model, output=output, local=talk.local, own=talk.own_load
+    ) as backend:
         request: ChatRequest | CompletionRequest
         if raw:
             request = CompletionRequest(talk.model, prompt, talk.sampling, suffix=suffix, **talk.generation)

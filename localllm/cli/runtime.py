@@ -22,6 +22,11 @@ class Runtime:
     def __init__(self, *, backend_factory: BackendFactory | None = None) -> None:
         self._backend_factory = backend_factory
 
+    @property
+    def is_given_a_backend(self) -> bool:
+        """Whether whoever called main brought the Backend."""
+        return self._backend_factory is not None
+
     def settings(self, **flags: Any) -> Settings:
         """The settings with these flags on top (None: not given); logging is set up by them."""
         from localllm.config import load_settings
@@ -64,8 +69,13 @@ def runtime_of(ctx: typer.Context) -> Runtime:
 
 
 def _in_process(settings: Settings, load_options: LoadOptions, pull_missing: bool) -> Backend:
+    import msgspec
+
     from localllm.service import Service
 
+    if pull_missing:
+        # One command, or one person's conversation: its model stays until it ends. A daemon's go by the setting.
+        settings = msgspec.structs.replace(settings, keep_alive_s=-1.0)
     return Service(settings, load_options=load_options, pull_missing=pull_missing)
 
 

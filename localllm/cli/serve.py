@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,49 +70,88 @@ def serve(
         list[str] | None,
         typer.Option("--preload", metavar="MODEL", help="Load this model now; may be a file (repeatable)."),
     ] = None,
+    inspect: Annotated[
+        int | None,
+        typer.Option(
+            "--inspect",
+            min=0,
+            metavar="N",
+            help="Keep the last N requests whole, for their client to look at.",
+            show_default="0",
+        ),
+    ] = None,
+    log_file: Annotated[
+        Path | None,
+        typer.Option("--log-file", metavar="PATH", help="Where it logs; `localllm logs` shows the usual one."),
+    ] = None,
     loading: dict[str, Any],
     offline: Offline = False,
     quiet: Quiet = False,
 ) -> None:
     """Answer OpenAI clients over HTTP at http://127.0.0.1:11435/v1. Ctrl-C lets running answers end; twice leaves now.
 
-    Models are loaded when first asked for, and must be installed: clients cannot make this machine download. Exit code
-    0 after an orderly end, 1 when answers had to be cut.
+    Models are loaded when first asked for, and must be installed: only a pull that a client asks for in so many words
+    downloads. Exit code 0 after an orderly end, 1 when answers had to be cut. SIGHUP reads keys, settings and the
+    catalogue again.
     """
     import asyncio
 
+    from localllm.cli.daemon_log import log_to_file
     from localllm.cli.output import Output
     from localllm.daemon.run import ServeOptions
 
     runtime = runtime_of(ctx)
-    settings = runtime.settings(host=host, port=port, key_file=key_file, offline=offline or None, **loading)
-    options = ServeOptions(
-        host=settings.host,
-        port=settings.port,
-        socket=socket,
-        key_file=settings.key_file,
-        origins=tuple(cors or ()),
-        hosts=tuple(allow_host or ()),
-        any_file=allow_files,
-        insecure=insecure,
-        preload=tuple(preload or ()),
-        default_model=settings.default_model,
-        limits=_limits(max_body, max_requests, drain),
-    )
+
+    def read() -> tuple[Settings, ServeOptions]:
+        settings = runtime.settings(host=host, port=port, key_file=key_file, offline=offline or None, **loading)
+        return settings, options_of(settings)
+
+    def options_of(settings: Settings) -> ServeOptions:
+        return ServeOptions(
+            host=settings.host,
+            port=settings.port,
+            socket=socket,
+            key_file=settings.key_file,
+            origins=tuple(cors or ()),
+            hosts=tuple(allow_host or ()),
+            any_file=allow_files,
+            insecure=insecure,
+            preload=tuple(preload or ()),
+            default_model=settings.default_model,
+            num_inspected=inspect or 0,
+            limits=_limits(max_body, max_requests, drain),
+        )
+
+    settings, options = read()
     options.check()
-    if not asyncio.run(
-        _serve(runtime, settings, load_options(settings, num_slots=num_slots), options, Output(quiet=quiet))
-    ):
+    log_to_file(log_file)
+    load = load_options(settings, num_slots=num_slots)
+    if not asyncio.run(_serve(runtime, settings, load, options, Output(quiet=quiet), read=read)):
         raise typer.Exit(1)
 
 
 async def _serve(
-    runtime: Runtime, settings: Settings, load: LoadOptions, options: ServeOptions, output: Output
+    runtime: Runtime,
+    settings: Settings,
+    load: LoadOptions,
+    options: ServeOptions,
+    output: Output,
+    *,
+    read: Callable[[], tuple[Settings, ServeOptions]],
 ) -> bool:
     from localllm.daemon.run import serve_until_signal
 
     async with runtime.backend(settings, load, pull_missing=False) as backend:
-        return await serve_until_signal(backend, options, output.note)
+
+        def reread() -> tuple[ServeOptions, Callable[[], None]]:
+            from localllm.catalog import Catalog
+            from localllm.service import Service
+
+            settings, options = read()
+            catalog = Catalog.load()
+            return options, lambda: backend.reload(settings, catalog) if isinstance(backend, Service) else None
+
+        return await serve_until_signal(backend, options, output.note, reread)
 
 
 def _limits(max_body_mib: int | None, max_requests: int | None, drain_s: float | None) -> Limits:

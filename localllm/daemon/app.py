@@ -47,6 +47,10 @@ class App:
         self._dialects = dialects
         self._routes = [(_route(endpoint), endpoint, dialect) for dialect in dialects for endpoint in dialect.endpoints]
 
+    def use_guard(self, guard: Guard) -> None:
+        """Check requests that come from now on with another guard."""
+        self._guard = guard
+
     def start(self) -> None:
         """Let the dialects go on with what an earlier daemon left unfinished; in the running event loop."""
         for dialect in self._dialects:

@@ -23,6 +23,10 @@ class KeyRing:
     def __init__(self, digests: dict[str, bytes]) -> None:
         self._digests = digests
 
+    def with_key(self, name: str, key: str) -> KeyRing:
+        """These keys and one more."""
+        return KeyRing({**self._digests, name: hashlib.sha256(key.encode()).digest()})
+
     def name_of(self, key: bytes) -> str | None:
         """The name of the key, None for one that is not known. Takes the same time whichever it is."""
         digest = hashlib.sha256(key[:MAX_KEY_BYTES]).digest()

@@ -184,6 +184,21 @@ def on_signals(first: Callable[[], object], again: Callable[[], object]) -> Iter
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def on_hangup(then: Callable[[], object]) -> Iterator[None]:
+    """Within the block SIGHUP calls `then` in the event loop. Windows has no such signal; there is `/reload`."""
+    number = getattr(signal, "SIGHUP", None)
+    if number is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before = signal.signal(number, lambda _number, _frame: loop.call_soon_threadsafe(then))
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 def log_accept_errors_once_a_minute() -> None:
     """Keep a shortage of files from filling the log: asyncio reports it with a traceback for every client in line."""
     loop = asyncio.get_running_loop()

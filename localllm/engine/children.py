@@ -18,6 +18,14 @@ def take() -> subprocess.Popen[bytes]:
     return _spares.pop() if _spares else _spawn()
 
 
+def discard() -> None:
+    """End the spare ones: another process answers."""
+    while _spares:
+        child = _spares.pop()
+        child.kill()
+        child.communicate()
+
+
 def _spawn() -> subprocess.Popen[bytes]:
     # -P: a file in the current directory must not be imported in place of a library.
     command = [sys.executable, "-P", "-m", "localllm.engine.worker"]
