@@ -60,11 +60,15 @@ def put_together(data: bytes) -> dict[Any, Any]:
         assert chunk["id"] == HEAD.id
         assert chunk["created"] == HEAD.created
         for choice in chunk["choices"]:
-            said = whole.setdefault(choice["index"], {"text": "", "reasoning": "", "calls": [], "reason": None})
+            said = whole.setdefault(choice["index"], {"text": "", "reasoning": "", "calls": {}, "reason": None})
             delta = choice.get("delta", choice)
             said["text"] += delta.get("content", "") or delta.get("text", "")
             said["reasoning"] += delta.get("reasoning_content", "")
-            said["calls"] += delta.get("tool_calls", [])
+            for call in delta.get("tool_calls", []):
+                known = said["calls"].setdefault(call["index"], {"arguments": ""})
+                known |= {name: call[name] for name in ("id", "type") if name in call}
+                known["name"] = call["function"].get("name", known.get("name"))
+                known["arguments"] += call["function"]["arguments"]
             assert said["reason"] is None, "a chunk after the last one"
             said["reason"] = choice["finish_reason"]
         whole["usage"] = chunk.get("usage", whole.get("usage"))
@@ -138,9 +142,17 @@ def test_client_tool_calls(client: openai.OpenAI) -> None:
     (call,) = answer.choices[0].message.tool_calls or []
     assert call.type == "function"
     assert json.loads(call.function.arguments) == {"a": 1}
+    named: Any = {"type": "function", "function": {"name": "sub"}}
     with pytest.raises(openai.BadRequestError) as refused:
-        client.chat.completions.create(model="tiny", messages=user("call"), tools=[tool], tool_choice="required")
+        client.chat.completions.create(model="tiny", messages=user("call"), tools=[tool], tool_choice=named)
     assert refused.value.param == "tool_choice"
+    with client.chat.completions.create(
+        model="tiny", messages=user("call"), tools=[tool], tool_choice="required", stream=True
+    ) as stream:
+        deltas = [choice.delta for chunk in stream for choice in chunk.choices]
+    (part,) = [call for delta in deltas for call in delta.tool_calls or []]
+    assert part.function is not None
+    assert (part.index, part.function.name) == (0, "add")
 
 
 def test_client_completions(client: openai.OpenAI) -> None:

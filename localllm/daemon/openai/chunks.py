@@ -20,6 +20,7 @@ from localllm.api import (
     ReasoningDelta,
     TextDelta,
     TokenLogprob,
+    ToolCallDelta,
     ToolCallEvent,
 )
 from localllm.daemon.errors import Problem
@@ -95,6 +96,7 @@ class ChatStream(_Stream):
         super().__init__(head, include_usage=include_usage)
         self._deltas: dict[int, bytes] = {}
         self._num_calls: dict[int, int] = {}
+        self._streams_call: dict[int, bool] = {}  # by answer: its last call went out bit by bit
 
     def _write(self, event: Event, out: list[bytes]) -> None:
         match event:
@@ -103,17 +105,32 @@ class ChatStream(_Stream):
                     self._delta(index, b'"content":' + _encode(text), out, logprobs)
             case ReasoningDelta(text, logprobs, index):
                 self._delta(index, b'"reasoning_content":' + _encode(text), out, logprobs)
+            case ToolCallDelta():
+                self._call(event, out)
             case ToolCallEvent(call, index):
-                number = self._num_calls.get(index, 0)
-                self._num_calls[index] = number + 1
-                value = [{"index": number} | call_value(call.id, call.name, call.arguments)]
-                self._delta(index, b'"tool_calls":' + _encode(value), out)
+                if not self._streams_call.pop(index, False):
+                    self._begin_call(index, call.id, call.name, call.arguments, out)
             case ChoiceFinished(index, reason):
                 self._end(index, reason, out, b"")
             case Notice():
                 self._notices.append(event)
             case Finished():
                 self._finish(event, out)
+
+    def _call(self, event: ToolCallDelta, out: list[bytes]) -> None:
+        """More of a call; its first piece has its name."""
+        if event.name is not None:
+            self._streams_call[event.index] = True
+            self._begin_call(event.index, event.id or "", event.name, event.arguments, out)
+            return
+        value = [{"index": self._num_calls[event.index] - 1, "function": {"arguments": event.arguments}}]
+        self._delta(event.index, b'"tool_calls":' + _encode(value), out)
+
+    def _begin_call(self, index: int, call_id: str, name: str, arguments: str, out: list[bytes]) -> None:
+        number = self._num_calls.get(index, 0)
+        self._num_calls[index] = number + 1
+        value = [{"index": number} | call_value(call_id, name, arguments)]
+        self._delta(index, b'"tool_calls":' + _encode(value), out)
 
     def _delta(self, index: int, inside: bytes, out: list[bytes], logprobs: Sequence[TokenLogprob] = ()) -> None:
         start = self._deltas.get(index) or self._open(index, out)

@@ -25,6 +25,7 @@ from localllm.api import (
     Role,
     SamplingParams,
     ToolCall,
+    ToolChoice,
     ToolSpec,
     Truncate,
     check_sampling,
@@ -117,10 +118,10 @@ class Part(_Body, frozen=True):
 
 
 class FunctionCall(_Body, frozen=True):
-    """The function of a tool call; `arguments` is JSON text."""
+    """The function of a tool call; `arguments` is JSON text, or the object itself."""
 
     name: str
-    arguments: str = "{}"
+    arguments: str | dict[str, Any] = "{}"
 
 
 class ToolCallBody(_Body, frozen=True):
@@ -147,6 +148,7 @@ class FunctionBody(_Body, frozen=True):
     name: Annotated[str, Meta(min_length=1, max_length=256)]
     description: str | None = None
     parameters: dict[str, Any] | None = None
+    strict: bool | None = None
 
 
 class ToolBody(_Body, frozen=True):
@@ -154,6 +156,34 @@ class ToolBody(_Body, frozen=True):
 
     type: str = "function"
     function: FunctionBody | None = None
+
+
+class NamedFunction(_Body, frozen=True):
+    """A tool as a choice names it."""
+
+    name: str
+
+
+class NamedTool(_Body, frozen=True):
+    """The same with its kind around it."""
+
+    type: str = "function"
+    function: NamedFunction | None = None
+
+
+class AllowedTools(_Body, frozen=True):
+    """Some of the tools, and whether one of them has to be called."""
+
+    mode: Literal["auto", "required"] = "auto"
+    tools: Annotated[list[NamedTool], Meta(max_length=512)] = []
+
+
+class ToolChoiceBody(_Body, frozen=True):
+    """A choice that says more than a word: one tool, or those allowed."""
+
+    type: str = "function"
+    function: NamedFunction | None = None
+    allowed_tools: AllowedTools | None = None
 
 
 class ChatBody(GenerationBody, frozen=True, kw_only=True):
@@ -164,7 +194,8 @@ class ChatBody(GenerationBody, frozen=True, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     tools: Annotated[list[ToolBody], Meta(max_length=128)] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tool_choice: str | ToolChoiceBody | None = None
+    parallel_tool_calls: bool | None = None
     functions: list[Any] | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     reasoning_budget: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
@@ -203,7 +234,7 @@ def chat_request(body: ChatBody, default_model: str, request_id: str | None = No
         model=body.model or default_model,
         messages=tuple(_message(message, f"messages[{i}]") for i, message in enumerate(body.messages)),
         sampling=sampling_of(body, max_tokens, logprobs),
-        tools=_tools(body),
+        **_tools(body),
         think=think,
         truncate=body.truncate,
         template_args=args,
@@ -297,10 +328,17 @@ def _message(body: MessageBody, where: str) -> Message:
     if content is None and not body.tool_calls and role != "assistant":
         raise InvalidRequestError(f"{where} has no content", param=f"{where}.content")
     calls = tuple(
-        ToolCall(call.id or f"call_{i}", call.function.name, call.function.arguments)
+        ToolCall(call.id or f"call_{i}", call.function.name, _text(call.function.arguments))
         for i, call in enumerate(body.tool_calls or ())
     )
     return Message(role, content or "", body.name, body.reasoning_content, calls, body.tool_call_id)
+
+
+def _text(arguments: str | dict[str, Any]) -> str:
+    if isinstance(arguments, str):
+        return arguments
+    check_free_form(arguments, "arguments")
+    return msgspec.json.encode(arguments).decode()
 
 
 def _part(part: Part, where: str) -> str:
@@ -309,15 +347,48 @@ def _part(part: Part, where: str) -> str:
     raise InvalidRequestError(f"content of type {part.type!r} is not taken", hint="send text", param=where)
 
 
-def _tools(body: ChatBody) -> tuple[ToolSpec, ...]:
-    """The tools. Until calls can be forced, a choice that would have to be is refused."""
-    choice = body.tool_choice
-    if choice not in (None, "auto", "none"):
-        hint = "tool_choice is auto or none here; required and named tools are not supported yet"
-        raise InvalidRequestError("this tool_choice cannot be kept", hint=hint, param="tool_choice")
-    if choice == "none":
-        return ()
-    return tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(body.tools or ()))
+def _tools(body: ChatBody) -> dict[str, Any]:
+    """The tools and what is said about calling them."""
+    tools = tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(body.tools or ()))
+    choice = tool_choice(body.tool_choice)
+    names = {tool.name for tool in tools}
+    if (choice.mode == "required" or choice.names) and not names:
+        raise InvalidRequestError("tool_choice asks for a call, and there are no tools", param="tool_choice")
+    for name in choice.names:
+        if name not in names:
+            hint = "it names one of the request's tools"
+            raise InvalidRequestError(f"tool_choice names {name[:60]!r}", hint=hint, param="tool_choice")
+    if not tools:
+        return {}
+    # Who names one tool wants one call of it.
+    several = not isinstance(body.tool_choice, ToolChoiceBody) or body.tool_choice.function is None
+    return {
+        "tools": tools,
+        "tool_choice": choice,
+        "parallel_tool_calls": several if body.parallel_tool_calls is None else body.parallel_tool_calls,
+    }
+
+
+def tool_choice(given: str | ToolChoiceBody | None) -> ToolChoice:
+    """What a choice means, in each of its forms. Mistral's clients say any for required."""
+    match given:
+        case None | "auto":
+            return ToolChoice()
+        case "none":
+            return ToolChoice("none")
+        case "required" | "any":
+            return ToolChoice("required")
+        case ToolChoiceBody(type="function", function=NamedFunction(name)):
+            return ToolChoice("required", (name,))
+        case ToolChoiceBody(type="allowed_tools", allowed_tools=AllowedTools(mode, tools)):
+            if any(tool.type != "function" or tool.function is None for tool in tools):
+                raise InvalidRequestError("only functions are tools here", param="tool_choice.allowed_tools")
+            return ToolChoice(mode, tuple(tool.function.name for tool in tools if tool.function is not None))
+        case ToolChoiceBody(type="auto" | "none" | "required" | "any" as word):
+            return tool_choice(word)
+    said = given if isinstance(given, str) else given.type
+    hint = "it is auto, none, required, a function, or allowed_tools"
+    raise InvalidRequestError(f"the tool_choice {said[:60]!r}", hint=hint, param="tool_choice")
 
 
 def _tool(tool: ToolBody, where: str) -> ToolSpec:
@@ -325,7 +396,7 @@ def _tool(tool: ToolBody, where: str) -> ToolSpec:
         raise InvalidRequestError(f"{where} is no function", param=where)
     parameters = tool.function.parameters or {}
     check_free_form(parameters, f"{where}.function.parameters")
-    return ToolSpec(tool.function.name, tool.function.description or "", parameters)
+    return ToolSpec(tool.function.name, tool.function.description or "", parameters, bool(tool.function.strict))
 
 
 def _constraint(body: GenerationBody) -> Constraint | None:
