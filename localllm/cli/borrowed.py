@@ -100,9 +100,12 @@ class Borrowed:
         async for event in self._with_pull(request.model, lambda: self._client.complete(request)):
             yield event
 
-    async def load(self, model: str) -> AsyncIterator[Progress | Notice]:
+    async def load(
+        self, model: str, *, keep_alive_s: float | None = None, pin: bool | None = None
+    ) -> AsyncIterator[Progress | Notice]:
         """See Backend.load."""
-        async for news in self._with_pull(model, lambda: self._client.load(model)):
+        ask = lambda: self._client.load(model, keep_alive_s=keep_alive_s, pin=pin)  # noqa: E731
+        async for news in self._with_pull(model, ask):
             yield news
 
     async def close(self) -> None:

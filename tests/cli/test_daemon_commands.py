@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -221,16 +223,17 @@ def test_the_end_of_a_log_and_what_comes(tmp_path: Path) -> None:
     assert len(last_lines(path, 5000)) == 2000
     assert last_lines(path, 0) == []
     lines = follow(path)
-    with path.open("a") as file:
-        # The generator begins at the end of the file when it is first asked.
-        import threading
 
-        threading.Timer(0.3, lambda: (file.write("new one\n"), file.flush())).start()
-        assert next(lines) == "new one"
+    def add() -> None:
+        # The generator begins at the end of the file when it is first asked.
+        with path.open("a") as file:
+            file.write("new one\n")
+
+    threading.Timer(0.3, add).start()
+    assert next(lines) == "new one"
     path.rename(tmp_path / "log.1")
     path.write_text("after rotation\n")
     assert next(lines) == "after rotation"
-    lines.close()
 
 
 # --- reloading ----------------------------------------------------------------------------------------------------
@@ -282,7 +285,7 @@ def test_a_reload_over_http_says_what_is_wrong(private_home: Path) -> None:
         assert "no_such_setting" in body["error"]["message"]
 
 
-def post(daemon: Program, path: str) -> tuple[int, dict[str, dict[str, str]]]:
+def post(daemon: Program, path: str) -> tuple[int, Any]:
     import http.client
 
     connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=20)
