@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from localllm.api import (
+    AnyTool,
     ChatRequest,
     Constraint,
     Embeddings,
@@ -35,8 +36,11 @@ from localllm.api import (
     Timings,
     ToolCall,
     ToolCallEvent,
+    ToolChoice,
     Usage,
     as_constraint,
+    as_tool,
+    as_tool_choice,
 )
 from localllm.config import load_settings
 from localllm.service import Service
@@ -63,22 +67,38 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def chat(
-    model: str, prompt: Prompt, *, system: str | None = None, format: AnyFormat | None = None, **sampling: Any
+    model: str,
+    prompt: Prompt,
+    *,
+    system: str | None = None,
+    format: AnyFormat | None = None,
+    tools: Sequence[AnyTool] = (),
+    tool_choice: ToolChoice | str = "auto",
+    **sampling: Any,
 ) -> Answer:
     """Ask `model` and wait for the whole answer. `sampling` takes the fields of SamplingParams.
 
     `format` binds the answer: "json", a JSON Schema as a dict, or a constraint such as `Regex` or `Choice`.
+    `tools` may be called, each a ToolSpec or a dict; `tool_choice` is "auto", "none", "required", or a tool's name.
     Pulls and loads the model where needed. Raises LocalLLMError.
     """
-    return _answer(list(stream_chat(model, prompt, system=system, format=format, **sampling)))
+    more: dict[str, Any] = {"format": format, "tools": tools, "tool_choice": tool_choice, **sampling}
+    return _answer(list(stream_chat(model, prompt, system=system, **more)))
 
 
 def stream_chat(
-    model: str, prompt: Prompt, *, system: str | None = None, format: AnyFormat | None = None, **sampling: Any
+    model: str,
+    prompt: Prompt,
+    *,
+    system: str | None = None,
+    format: AnyFormat | None = None,
+    tools: Sequence[AnyTool] = (),
+    tool_choice: ToolChoice | str = "auto",
+    **sampling: Any,
 ) -> Iterator[Event]:
     """Ask `model`; yields events as they come and ends in one Finished. Closing the iterator stops the answer."""
     items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
-    future = _start(_request(model, prompt, system, format, sampling), items.put)
+    future = _start(_request(model, prompt, system, format, sampling, tools=tools, choice=tool_choice), items.put)
     try:
         while (item := items.get()) is not None:
             if isinstance(item, BaseException):
@@ -89,20 +109,35 @@ def stream_chat(
 
 
 async def achat(
-    model: str, prompt: Prompt, *, system: str | None = None, format: AnyFormat | None = None, **sampling: Any
+    model: str,
+    prompt: Prompt,
+    *,
+    system: str | None = None,
+    format: AnyFormat | None = None,
+    tools: Sequence[AnyTool] = (),
+    tool_choice: ToolChoice | str = "auto",
+    **sampling: Any,
 ) -> Answer:
     """`chat` for async code."""
-    return _answer([event async for event in astream_chat(model, prompt, system=system, format=format, **sampling)])
+    more: dict[str, Any] = {"format": format, "tools": tools, "tool_choice": tool_choice, **sampling}
+    return _answer([event async for event in astream_chat(model, prompt, system=system, **more)])
 
 
 async def astream_chat(
-    model: str, prompt: Prompt, *, system: str | None = None, format: AnyFormat | None = None, **sampling: Any
+    model: str,
+    prompt: Prompt,
+    *,
+    system: str | None = None,
+    format: AnyFormat | None = None,
+    tools: Sequence[AnyTool] = (),
+    tool_choice: ToolChoice | str = "auto",
+    **sampling: Any,
 ) -> AsyncIterator[Event]:
     """`stream_chat` for async code."""
     here = asyncio.get_running_loop()
     items: asyncio.Queue[_Item] = asyncio.Queue()
     future = _start(
-        _request(model, prompt, system, format, sampling),
+        _request(model, prompt, system, format, sampling, tools=tools, choice=tool_choice),
         lambda item: here.call_soon_threadsafe(items.put_nowait, item),
     )
     try:
@@ -201,7 +236,14 @@ class _Portal:
 
 
 def _request(
-    model: str, prompt: Prompt, system: str | None, format: AnyFormat | None, sampling: dict[str, Any]
+    model: str,
+    prompt: Prompt,
+    system: str | None,
+    format: AnyFormat | None,
+    sampling: dict[str, Any],
+    *,
+    tools: Sequence[AnyTool],
+    choice: ToolChoice | str,
 ) -> ChatRequest:
     messages = [Message("user", prompt)] if isinstance(prompt, str) else list(prompt)
     if system is not None:
@@ -209,7 +251,16 @@ def _request(
     if isinstance(stop := sampling.get("stop"), str):
         sampling = sampling | {"stop": (stop,)}
     constraint = None if format is None else as_constraint(format)
-    return ChatRequest(model, tuple(messages), SamplingParams(**sampling), constraint=constraint)
+    return ChatRequest(
+        model,
+        tuple(messages),
+        SamplingParams(**sampling),
+        tuple(map(as_tool, tools)),
+        as_tool_choice(choice),
+        # Who names one tool wants one call of it.
+        parallel_tool_calls=not isinstance(choice, str) or choice in ("auto", "none", "required"),
+        constraint=constraint,
+    )
 
 
 def _answer(events: list[Event]) -> Answer:

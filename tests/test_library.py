@@ -25,6 +25,10 @@ def text(items):
 assert str(plain) == plain.text == text(streamed) == answer.text == text(events), (plain, answer)
 assert "ood morning" in plain.text
 assert isinstance(streamed[-1], localllm.Finished) and isinstance(events[-1], localllm.Finished)
+tool = {"name": "add", "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}}
+called = localllm.chat(name, "Add 5.", tools=[tool], tool_choice="add", temperature=0, max_tokens=96)
+assert [call.name for call in called.tool_calls] == ["add"] and called.finish_reason == "tool_calls", called
+assert isinstance(__import__("json").loads(called.tool_calls[0].arguments)["a"], int)
 stream = localllm.stream_chat(name, "Tell me a story.", ignore_eos=True)
 next(e for e in stream if isinstance(e, localllm.TextDelta))
 stream.close()

@@ -61,6 +61,7 @@ from localllm.api.requests import (
     check_generation,
 )
 from localllm.api.sampling import MAX_LOGIT_BIAS, MAX_STOP_CHARS, MAX_STOP_STRINGS, SamplingParams, check_sampling
+from localllm.api.tools import AnyTool, as_tool, as_tool_choice
 
 __all__ = [
     "MAX_ANSWERS",
@@ -68,6 +69,7 @@ __all__ = [
     "MAX_STOP_CHARS",
     "MAX_STOP_STRINGS",
     "Adapter",
+    "AnyTool",
     "Backend",
     "ChatRequest",
     "Choice",
@@ -116,6 +118,8 @@ __all__ = [
     "Truncate",
     "Usage",
     "as_constraint",
+    "as_tool",
+    "as_tool_choice",
     "check_constraint",
     "check_generation",
     "check_sampling",
