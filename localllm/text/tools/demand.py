@@ -69,9 +69,9 @@ def _free(demand: Demand, rules: Rules, calls: str) -> str:
         mixed = f"({rules.text()}? {others})* {rules.text()}?" if others else f"{rules.text()}?"
         return f"{mixed} ({rules.markup(trigger)} {calls})?"
     if not demand.form.anywhere:
-        plain = rules.text_without([trigger], only_at_start=True)
+        plain = rules.text_that_is_no_json()
         return f"{plain}? | {rules.markup(trigger)} {calls}"
-    plain = rules.text_without([trigger])
+    plain = rules.text_without(trigger)
     mixed = f"({plain}? {others})* " if others else ""
     return f"{mixed}({plain}? | {rules.text_until(trigger)} {calls})"
 

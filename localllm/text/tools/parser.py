@@ -81,7 +81,11 @@ class ToolCallParser:
         self._source = Source()
         self._out: list[AnswerPiece] = []
         self._sink = CallSink(form, self._out, self._source, eager)
-        self._opener = re.compile("|".join(map(re.escape, form.openers)) or "(?!)")
+        # Where a grammar sees to calls, it sees to those that begin as it wants them; nothing else is one.
+        bound = (form.trigger,) if form.anywhere else ()
+        self._openers = bound if eager else form.openers
+        self._opener = re.compile("|".join(map(re.escape, self._openers)) or "(?!)")
+        self._read_bare = None if eager and form.anywhere else form.read_bare
         self._gap = ""  # white space that belongs to the text, unless a call comes next
         self._work = self._main()
         self._run()
@@ -111,9 +115,9 @@ class ToolCallParser:
 
     def _main(self) -> Reading[None]:
         yield
-        if self._form.read_bare is not None:
+        if self._read_bare is not None:
             self._source.mark()
-            yield from self._attempt(self._form.read_bare)
+            yield from self._attempt(self._read_bare)
         while (yield from self._text()):
             self._source.mark()
             yield from self._attempt(self._form.read)
@@ -141,7 +145,7 @@ class ToolCallParser:
                 return True
             end = len(source.text)
             if not source.ended:
-                end -= num_held(source.text[source.at :], self._form.openers)
+                end -= num_held(source.text[source.at :], self._openers)
             self._say(source.text[source.at : end])
             source.at = end
             if source.ended:

@@ -67,11 +67,16 @@ class Rules:
             self._rules.append(f"{self._names[body]}[lazy]: {body}")
         return self._names[body]
 
-    def text_without(self, closes: Iterable[str], *, only_at_start: bool = False) -> str:
-        """Any text in which none of these stands; never nothing."""
-        # Never empty, so that it can be left out instead.
-        bodies = [f"~/{'' if only_at_start else '(?s:.*)'}{escaped(close)}(?s:.*)/" for close in closes]
-        body = " & ".join(["/(?s:.+)/", *bodies])
+    def text_without(self, text: str) -> str:
+        """Any text in which this does not stand; never nothing."""
+        return self._plain(f"(?s:.*){escaped(text)}(?s:.*)")
+
+    def text_that_is_no_json(self) -> str:
+        """Any text that does not begin like a JSON object or list; never nothing."""
+        return self._plain(r"\s*[\{\[](?s:.*)")
+
+    def _plain(self, barred: str) -> str:
+        body = f"/(?s:.+)/ & ~/{barred}/"
         if body not in self._names:
             self._names[body] = f"PLAIN_{len(self._names)}"
             self._rules.append(f"{self._names[body]}: {body}")
