@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
 from localllm import devices, tuned
 from localllm.api import LoadOptions, Notice
 from localllm.config import Settings
-from localllm.drafting import DraftFiles, choose_max_drafts, draft_bytes, logits_bytes
+from localllm.drafting import DraftFiles, choose_max_drafts, draft_bytes, logits_bytes, mtp_bytes
 from localllm.engine.frames import LoadSpec
 from localllm.errors import AdapterError, EngineLoadError, InvalidRequestError, ModelNotFoundError
 from localllm.kv_types import check_kv_types
@@ -36,6 +35,7 @@ HOST_CACHE_BYTES = 2 * 2**30
 
 # A cache of one stream per slot is allocated in full at load: this is what it may cost in time and memory.
 STREAMS_SHARE = 8
+FEWER_SLOTS = 4
 
 # Prefixes on disk may take a twentieth of what is free, and this much at most.
 PREFIX_DISK_SHARE = 20
@@ -101,6 +101,10 @@ def plan_load(
     max_drafts = choose_max_drafts(facts, chosen.num_slots, left)
     drafting_bytes = draft_bytes(draft, chosen, left) + logits_bytes(facts, chosen.num_slots, max_drafts)
     left = max(0, left - drafting_bytes)
+    own_bytes = 0
+    if max_drafts and draft is None:
+        own_bytes = mtp_bytes(facts, chosen, left, wanted.kv_type_k or "f16", wanted.kv_type_v or "f16")
+        left -= own_bytes
     host_bytes = min(HOST_CACHE_BYTES, left // HOST_CACHE_SHARE)
     spec = LoadSpec(
         paths=tuple(str(path) for path in paths),
@@ -130,8 +134,9 @@ def plan_load(
         adapters=adapters,
         max_drafts=max_drafts,
         draft_paths=draft.paths if draft is not None else (),
+        use_mtp=own_bytes > 0,
     )
-    needed_bytes = chosen.needed_bytes + adapter_bytes + drafting_bytes
+    needed_bytes = chosen.needed_bytes + adapter_bytes + drafting_bytes + own_bytes
     return PlannedLoad(spec, needed_bytes, (*tuning_notices, *chosen.notices), hold)
 
 
@@ -203,12 +208,13 @@ def _choose(facts: ModelFacts, available: int, wanted: LoadOptions) -> LoadPlan:
     pool = plan(facts, host, wanted)
     if wanted.kv_layout is not None or pool.num_slots == 1:
         return pool
-    layout: Literal["streams"] = "streams"
-    bytes_of_streams = pool.num_ctx * pool.num_slots * _token_bytes(facts, wanted)
-    if bytes_of_streams > available // STREAMS_SHARE:
-        return pool
-    streams = msgspec.structs.replace(wanted, kv_layout=layout, num_ctx=pool.num_ctx)
-    return msgspec.structs.replace(plan(facts, host, streams), notices=pool.notices)
+    stream_bytes = pool.num_ctx * _token_bytes(facts, wanted)
+    # Fewer streams of their own are worth more than more slots of one pool, unless so many were asked for.
+    for num_slots in (pool.num_slots, *((FEWER_SLOTS,) if wanted.num_slots is None else ())):
+        if num_slots * stream_bytes <= available // STREAMS_SHARE:
+            streams = msgspec.structs.replace(wanted, kv_layout="streams", num_ctx=pool.num_ctx, num_slots=num_slots)
+            return msgspec.structs.replace(plan(facts, host, streams), notices=pool.notices)
+    return pool
 
 
 def _choose_pooled(facts: ModelFacts, host: list[DeviceMemory], wanted: LoadOptions) -> LoadPlan:

@@ -16,7 +16,7 @@ from localllm.errors import InvalidRequestError, OutOfMemoryError
 from localllm.model_shape import MAX_UBATCH, ModelFacts, compute_bytes, kv_type_named, layer_kv_bytes
 
 MIN_CTX = 512
-DEFAULT_SLOTS = 4
+DEFAULT_SLOTS = 8
 DEFAULT_BATCH = 512
 CELL_STEP = 256  # llama.cpp pads a context to a multiple of this
 PARTIAL_CTX = 4096  # more context than this is not worth a layer that would have to leave the accelerator

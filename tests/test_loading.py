@@ -21,6 +21,7 @@ from localllm.api import (
 )
 from localllm.config import Settings
 from localllm.errors import AdapterError, InvalidRequestError
+from localllm.model_shape import kv_bytes_per_token
 from localllm.name import ModelName
 from localllm.pool import PlannedLoad
 from localllm.service import Service
@@ -98,6 +99,24 @@ def test_a_quantized_cache_takes_half_the_memory(smollm2_path: Path) -> None:
     assert cells(kv_type_k="q8_0") == 2048 * (11_520 * 34 // 64 + 11_520)
     host = [planned(smollm2_path, kv_type_k=kv, kv_type_v=kv).spec.host_tokens for kv in ("f16", "q8_0")]
     assert 1.7 < host[1] / host[0] < 2.1
+
+
+def test_streams_are_taken_as_far_as_they_are_cheap(tiny_model: TinyModel) -> None:
+    """An eighth of what is free: eight streams, else four, else eight slots of one pool; what was asked for is kept."""
+    manifest, files = loading.manifest_of_file(ModelName.parse(str(tiny_model())))
+
+    def chosen(available_bytes: int, **options: Any) -> tuple[str, int]:
+        wanted = LoadOptions(num_ctx=65_536, prefix_disk_bytes=0, **options)
+        hold = contextlib.nullcontext()
+        spec = loading.plan_load(manifest, files, wanted, Settings(), hold, available_bytes=available_bytes).spec
+        return spec.kv_layout, spec.num_slots
+
+    of_one = 65_536 * kv_bytes_per_token(loading.read_facts("tiny", files), "f16", "f16")
+    assert chosen(8 * 8 * of_one) == ("streams", 8)
+    assert chosen(8 * 8 * of_one - 1) == ("streams", 4)
+    assert chosen(8 * 4 * of_one - 1) == ("unified", 8)
+    assert chosen(8 * 8 * of_one - 1, num_slots=8) == ("unified", 8)
+    assert chosen(8 * 8 * of_one, num_slots=3) == ("streams", 3)
 
 
 def test_a_setting_bounds_the_prefixes_on_disk(tiny_model: TinyModel) -> None:

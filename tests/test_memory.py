@@ -127,7 +127,7 @@ def test_sliding_layers_keep_their_window() -> None:
 
 def test_a_small_model_gets_its_own_context() -> None:
     found = plan(SMOLLM2, [cpu(8 * GIB)])
-    assert (found.num_ctx, found.num_cells, found.num_slots, found.kv_layout) == (8192, 8192, 4, "unified")
+    assert (found.num_ctx, found.num_cells, found.num_slots, found.kv_layout) == (8192, 8192, 8, "unified")
     assert (found.devices, found.num_gpu_layers, found.notices) == ((), 0, ())
     assert found.layers_by_device == {"CPU": 31}
     assert found.bytes_by_device["CPU"] > SMOLLM2.weight_bytes + 180 * MIB

@@ -318,13 +318,17 @@ class EngineProcess:
     async def _watch_over(self) -> None:
         """Ask a busy child for a sign of life; kill one that gives none, or whose step never ends."""
         while not self._gone.is_set():
-            await asyncio.sleep(min(PING_S, self._silence_s / 4))
+            pause_s, began = min(PING_S, self._silence_s / 4), self._loop.time()
+            await asyncio.sleep(pause_s)
+            # Where this loop itself was held up, or the machine slept, nobody could hear the child.
+            now = self._loop.time()
+            self._last_heard = min(now, self._last_heard + max(0.0, now - began - pause_s))
             is_loading = self.info is None
             if not is_loading and not self._queues and not self._replies:
-                self._last_heard = self._loop.time()
+                self._last_heard = now
                 continue
             self._send(frames.Ping())
-            silent_s = self._loop.time() - self._last_heard
+            silent_s = now - self._last_heard
             limit_s = self._load_silence_s if is_loading else self._silence_s
             if silent_s > limit_s or self.pong.step_s > self._stuck_s:
                 reason = f"silent for {silent_s:.0f} s" if silent_s > limit_s else "stuck in one step"

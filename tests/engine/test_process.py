@@ -319,6 +319,17 @@ def test_a_stopped_child_is_noticed_and_ended(spec: LoadSpec) -> None:
     run(main)
 
 
+def test_a_child_is_not_called_hung_because_nobody_listened(spec: LoadSpec) -> None:
+    async def main() -> None:
+        async with open_engine(spec, silence_s=1.0) as engine:
+            await collect(engine.complete(completion("x", max_tokens=1)))
+            time.sleep(2.0)  # the loop is held up, which is what this is about
+            events = await collect(engine.complete(completion("x", max_tokens=200, ignore_eos=True)))
+            assert isinstance(events[-1], Finished)
+
+    run(main)
+
+
 def test_a_file_that_is_no_model_is_a_load_error(tmp_path: Path, spec: LoadSpec) -> None:
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"GGUF" + b"\0" * 100)
