@@ -80,7 +80,9 @@ def install() -> Clients:
     elif find_node_clients() is None:
         clients.node_folder.mkdir(exist_ok=True)
         shutil.copyfile(PACKAGE, clients.node_folder / "package.json")
-        _run([npm, "install", "--no-audit", "--no-fund", "--loglevel=error"], cwd=clients.node_folder)
+        _run(
+            [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=clients.node_folder
+        )
         _stamp(clients.node_folder, PACKAGE)
     return clients
 
