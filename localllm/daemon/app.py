@@ -106,6 +106,8 @@ class App:
         caller = self._guard.identify(scope)
         endpoint, params, outcome.dialect = self._find(scope)
         outcome.route = endpoint.path
+        if endpoint.manages and not caller.may_manage:
+            raise HttpError(403, "key_may_not", "this key is for asking models only")
         request = Request({**scope, "path_params": params}, receive)
         return await endpoint.handler(Call(self.daemon, request, caller))
 

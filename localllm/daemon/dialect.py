@@ -39,12 +39,16 @@ Handler = Callable[[Call], Awaitable[Reply]]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One method of one path, in Starlette's syntax of paths; with `header` only for requests that have it."""
+    """One method of one path, in Starlette's syntax of paths; with `header` only for requests that have it.
+
+    One that `manages` changes what others get: models on disk or in memory, settings. Keys for asking alone do not do.
+    """
 
     method: str
     path: str
     handler: Handler
     header: str | None = None
+    manages: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,11 @@ Headers = Mapping[bytes, bytes]
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks: the name of the key shown ("" without keys) and the peer's address."""
+    """Who asks: the name of the key shown ("" without keys), the peer's address, and what the key is for."""
 
     key: str
     peer: str
+    may_manage: bool = True
 
     @property
     def client(self) -> str:
@@ -93,7 +94,8 @@ class Guard:
         peer = client[0] if client else "local"
         if self._keys is None or scope["path"] in PUBLIC_PATHS:
             return Caller("", peer)
-        return Caller(self._check_key(self._keys, scope["headers"], peer), peer)
+        name = self._check_key(self._keys, scope["headers"], peer)
+        return Caller(name, peer, self._keys.may_manage(name))
 
     def preflight(self, scope: Mapping[str, Any]) -> tuple[tuple[bytes, bytes], ...] | None:
         """The headers that answer a page's question beforehand; None where the request is none. Raises HttpError.

@@ -7,6 +7,7 @@ import hashlib
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ import pytest
 from localllm.api import ChatRequest, CompletionRequest, Finished, LoadOptions, Message, SamplingParams, TextDelta
 from localllm.client import Client
 from localllm.config import Settings
+from localllm.daemon.app import DIALECTS
 from localllm.daemon.run import ServeOptions
 from localllm.errors import (
     ConfigError,
@@ -376,3 +378,21 @@ def test_errors_that_have_no_class_here_are_the_daemons(daemon: Served) -> None:
             await Client(daemon.url).inspect("../../props")
 
     asyncio.run(main())
+
+
+def test_a_key_for_asking_neither_loads_nor_changes_anything(tmp_path: Path) -> None:
+    """T08."""
+    keys = tmp_path / "keys"
+    hashed = {name: f"sha256:{hashlib.sha256(key.encode()).hexdigest()}" for name, key in KEYS.items()}
+    keys.write_text(f"me = {hashed['me']}\nyou = {hashed['you']} infer\n")
+    options = ServeOptions(host="127.0.0.1", port=0, default_model="tiny", key_file=keys)
+    managing = [(e.method, e.path) for dialect in DIALECTS for e in dialect.endpoints if e.manages]
+    assert {"/api/localllm/pull", "/api/localllm/reload", "/api/delete", "/api/pull"} <= {path for _, path in managing}
+    with serving(options=options) as served:
+        may, may_not = ({"authorization": f"Bearer {KEYS[name]}"} for name in ("me", "you"))
+        for method, path in managing:
+            answer = served.ask(method, path, {"model": "new"} if method == "POST" else None, **may_not)
+            assert answer.status == 403, path
+        assert "new" not in served.backend.models
+        assert served.ask("POST", f"{API}chat", chat_value("echo hi"), **may_not).status == 200
+        assert served.ask("POST", f"{API}load", {"model": "tiny"}, **may).status == 200

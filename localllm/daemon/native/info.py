@@ -147,5 +147,5 @@ ENDPOINTS = (
     Endpoint("GET", "/api/localllm/queue", queue),
     Endpoint("GET", "/api/localllm/status", status),
     Endpoint("POST", "/api/localllm/control", control),
-    Endpoint("POST", "/api/localllm/reload", reload),
+    Endpoint("POST", "/api/localllm/reload", reload, manages=True),
 )

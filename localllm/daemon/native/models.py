@@ -64,7 +64,7 @@ async def _pull(call: Call, model: str) -> AsyncIterator[Event]:
 ENDPOINTS = (
     Endpoint("GET", "/api/localllm/models", installed),
     Endpoint("GET", "/api/localllm/loaded", loaded),
-    Endpoint("POST", "/api/localllm/load", load),
-    Endpoint("POST", "/api/localllm/unload", unload),
-    Endpoint("POST", "/api/localllm/pull", pull),
+    Endpoint("POST", "/api/localllm/load", load, manages=True),
+    Endpoint("POST", "/api/localllm/unload", unload, manages=True),
+    Endpoint("POST", "/api/localllm/pull", pull, manages=True),
 )

@@ -170,7 +170,7 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
 
 
 ENDPOINTS = (
-    Endpoint("POST", "/api/create", create),
+    Endpoint("POST", "/api/create", create, manages=True),
     Endpoint("HEAD", "/api/blobs/{digest}", has_blob),
-    Endpoint("POST", "/api/blobs/{digest}", put_blob),
+    Endpoint("POST", "/api/blobs/{digest}", put_blob, manages=True),
 )

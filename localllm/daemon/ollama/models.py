@@ -201,8 +201,8 @@ ENDPOINTS = (
     Endpoint("GET", "/api/tags", tags),
     Endpoint("GET", "/api/ps", ps),
     Endpoint("POST", "/api/show", show),
-    Endpoint("POST", "/api/pull", pull),
-    Endpoint("POST", "/api/push", push),
-    Endpoint("POST", "/api/copy", copy),
-    Endpoint("DELETE", "/api/delete", delete),
+    Endpoint("POST", "/api/pull", pull, manages=True),
+    Endpoint("POST", "/api/push", push, manages=True),
+    Endpoint("POST", "/api/copy", copy, manages=True),
+    Endpoint("DELETE", "/api/delete", delete, manages=True),
 )
