@@ -24,6 +24,7 @@ class Job(msgspec.Struct):
     kind: Literal["chat", "completion"]
     key: str
     began: float
+    priority: int = 0
     state: State = "waiting"
     num_ahead: int | None = None
     eta_s: float | None = None
@@ -63,7 +64,7 @@ class Running:
         if request.request_id in self._jobs:
             raise InvalidRequestError("a request of this id is running", hint="name each anew", param="request_id")
         kind: Literal["chat", "completion"] = "chat" if isinstance(request, ChatRequest) else "completion"
-        job = Job(request.request_id, request.model, kind, caller.key, time.monotonic())
+        job = Job(request.request_id, request.model, kind, caller.key, time.monotonic(), request.priority)
         self._jobs[job.id] = job
         try:
             yield job

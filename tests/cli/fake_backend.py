@@ -121,7 +121,7 @@ class FakeBackend:
 
     def _deltas(self, verb: str, rest: str, request: ChatRequest | CompletionRequest) -> list[str]:
         if verb == "slow":
-            return [f"word{n} " for n in range(500)]
+            return [f"word{n} " for n in range(int(rest) if rest.isdigit() else 500)]
         if verb == "long":
             return ["x"] * int(rest)
         if verb == "escape":

@@ -16,7 +16,7 @@ from localllm.daemon import fanout
 from localllm.daemon.dialect import Call, Dialect, Endpoint, Reply
 from localllm.daemon.errors import HttpError
 from localllm.daemon.native import json_reply
-from localllm.daemon.openai import answers, chunks, responses, vectors
+from localllm.daemon.openai import answers, batches, chunks, responses, vectors
 from localllm.daemon.openai.requests import ChatBody, CompletionBody, chat_request, completion_requests
 from localllm.daemon.openai.values import Head, error_body
 from localllm.daemon.sse import EventStream
@@ -120,8 +120,10 @@ DIALECT = Dialect(
         Endpoint("POST", "/v1/completions", completions),
         *vectors.ENDPOINTS,
         *responses.ENDPOINTS,
+        *batches.ENDPOINTS,
         Endpoint("GET", "/v1/models", list_models),
         Endpoint("GET", "/v1/models/{id:path}", show_model),
     ),
     error_body,
+    start=batches.start,
 )
