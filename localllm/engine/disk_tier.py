@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from localllm.engine.batch import DiskNews, Fetch, Fetched, Lost, Store, Written
+from localllm.engine.batch import DiskNews, Fetch, Fetched, Lost, Store, Stored, Written
 from localllm.engine.prefix_files import PrefixFiles
 
 State = npt.NDArray[np.uint8]
@@ -34,6 +34,7 @@ class DiskTier:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="prefix-reader")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="prefix-writer")
         self._busy_until = 0.0
+        self._given: dict[int, Stored] = {}  # by the key of the saved state that was read
 
     def computing(self, busy: bool) -> None:
         """Say whether a step is computed now: writing should be slow for a while."""
@@ -47,6 +48,15 @@ class DiskTier:
         """Begin to write."""
         self._writer.submit(self._store, op, state)
 
+    def refused(self, key: int) -> None:
+        """Llama.cpp did not take the saved state `key`: if it came from disk, no later engine shall meet it."""
+        if (stored := self._given.pop(key, None)) is not None:
+            self._files.remove(stored)
+
+    def dropped(self, key: int) -> None:
+        """The saved state `key` is no more."""
+        self._given.pop(key, None)
+
     def close(self) -> None:
         """Wait for what is under way."""
         self._busy_until = 0.0
@@ -57,6 +67,8 @@ class DiskTier:
         state: Any = None
         try:
             state = self._files.read(op.stored, _allocate)
+            if state is not None:
+                self._given[op.key] = op.stored
         finally:
             self._report(Fetched(op.stored, op.key, state is not None), state)
 

@@ -73,13 +73,15 @@ class States:
             case Mark(slot, key):
                 self._saved[key] = self._read(slot, PARTIAL)
             case Restore(key, slot, num_tokens):
-                self._write(slot, self._saved[key], num_tokens)
+                self._restore(slot, key, num_tokens)
                 read.pop(slot, None)
             case Rewind(slot, key, num_tokens):
                 self._write(slot, self._saved[key], num_tokens, PARTIAL)
                 read.pop(slot, None)
             case Drop(key):
                 del self._saved[key]
+                if self.disk is not None:
+                    self.disk.dropped(key)
             case Fetch():
                 assert self.disk is not None
                 self.disk.fetch(op)
@@ -97,6 +99,15 @@ class States:
         if written != size:
             raise EngineError(f"llama.cpp wrote {written} of {size} bytes of slot {slot}")
         return state
+
+    def _restore(self, slot: int, key: int, num_tokens: int) -> None:
+        try:
+            self._write(slot, self._saved[key], num_tokens)
+        except EngineError:
+            # This engine ends with it. What made it end must not be there for the next one.
+            if self.disk is not None:
+                self.disk.refused(key)
+            raise
 
     def _write(self, slot: int, state: State, num_tokens: int, flags: int = WHOLE) -> None:
         if C.llama_state_seq_set_data_ext(self._context, _bytes_of(state), state.size, slot, flags) == 0:

@@ -16,7 +16,9 @@ import pytest
 
 from localllm.api import CompletionRequest, Finished, SamplingParams, TextDelta
 from localllm.engine.frames import LoadSpec
+from localllm.engine.prefix_files import PrefixFiles
 from localllm.engine.process import EngineProcess
+from localllm.errors import EngineError
 from tests.engine.conftest import open_engine, run, spec_of
 from tests.tiny_models import EXACT
 
@@ -148,6 +150,25 @@ def test_a_damaged_prefix_is_computed_anew(disk_spec: LoadSpec, root: Path) -> N
             assert path.read_bytes() == whole
         async with open_engine(disk_spec) as engine:
             path.write_bytes(whole[: len(whole) // 2])
+            assert await ask(engine, PROMPT) == (0, answer)
+
+    run(main)
+
+
+def test_a_state_that_llama_cpp_refuses_ends_one_engine_and_no_more(disk_spec: LoadSpec, root: Path) -> None:
+    async def main() -> None:
+        async with open_engine(disk_spec) as engine:
+            _, answer = await ask(engine, PROMPT)
+        (path,) = await appears(root)
+        # A whole file, whose state is none.
+        files = PrefixFiles(root, path.parent.name, 1 << 30)
+        (stored,) = files.scan()
+        assert files.write(stored, bytes(1000), lambda: None)[0]
+        async with open_engine(disk_spec) as engine:
+            with pytest.raises(EngineError):
+                await ask(engine, PROMPT)
+        assert not path.exists()
+        async with open_engine(disk_spec) as engine:
             assert await ask(engine, PROMPT) == (0, answer)
 
     run(main)
