@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +25,7 @@ from localllm.cli.version import own_version
 from localllm.errors import UsageError
 from tests.cli.running import Ran, localllm
 from tests.daemon.program import REAL, Program, program
+from tests.daemon.serving import raw_chat
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and modes of POSIX")
 
@@ -294,3 +297,33 @@ def post(daemon: Program, path: str) -> tuple[int, Any]:
     answer = json.loads(got.read())
     connection.close()
     return got.status, answer
+
+
+@posix
+@pytest.mark.long
+def test_a_hundred_streams_go_on_under_a_hundred_hangups(private_home: Path) -> None:
+    """F07: none is broken, each says what it says without; then a broken file, and still none is."""
+    with program() as daemon:
+        socks = []
+        for _ in range(100):
+            socks.append(socket.create_connection(("127.0.0.1", daemon.port), timeout=60))
+            socks[-1].sendall(raw_chat("slow", stream=True))
+        for number in range(100):
+            if number == 90:
+                private_home.mkdir(exist_ok=True)
+                (private_home / "config.toml").write_text("no_such_setting = 1\n")
+            daemon.process.send_signal(signal.SIGHUP)
+            time.sleep(0.05)
+        wholes = [read_until_done(sock) for sock in socks]
+        said = ["".join(re.findall(r'"content":"([^"]*)"', whole.decode())) for whole in wholes]
+        assert set(said) == {"".join(f"word{n} " for n in range(500))}
+        assert json.loads(daemon.get("/health").read()) == {"status": "ok"}
+
+
+def read_until_done(sock: socket.socket) -> bytes:
+    """A stream to its end."""
+    data = b""
+    with sock:
+        while b"[DONE]" not in data and (piece := sock.recv(65536)):
+            data += piece
+    return data
