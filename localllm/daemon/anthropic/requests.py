@@ -77,7 +77,7 @@ class Choice(_Body, frozen=True):
 class Thinking(_Body, frozen=True):
     """Whether to think, and how long."""
 
-    type: Literal["enabled", "disabled", "adaptive"]
+    type: Literal["enabled", "disabled", "adaptive", "between_tools"]
     budget_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
 
 

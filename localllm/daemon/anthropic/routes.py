@@ -9,8 +9,17 @@ import msgspec
 
 from localllm.daemon.anthropic.answers import MessageStream, message
 from localllm.daemon.anthropic.requests import CountBody, MessagesBody, chat_request
+from localllm.daemon.anthropic.shapes import (
+    Error,
+    InputTokens,
+    MessageEvent,
+    MessageValue,
+    Model,
+    ModelPage,
+    PageQuery,
+)
 from localllm.daemon.anthropic.values import error_body, model_page, model_value, status_of
-from localllm.daemon.dialect import Call, Dialect, Endpoint, Reply
+from localllm.daemon.dialect import EVENTS, MODEL, Call, Dialect, Endpoint, Reply, Returns
 from localllm.daemon.errors import HttpError
 from localllm.daemon.native import json_reply
 from localllm.daemon.sse import EventStream
@@ -68,15 +77,26 @@ async def show_model(call: Call) -> Reply:
     raise HttpError(404, "model_not_found", f"no model {wanted}", hint="/v1/models lists what is installed")
 
 
+_MESSAGES = (Returns(MessageValue), Returns(MessageEvent | Error, EVENTS))
+_MODEL = (Returns(Model),)
 DIALECT = Dialect(
     "anthropic",
     "/v1/messages",
     (
-        Endpoint("POST", "/v1/messages", messages),
-        Endpoint("POST", "/v1/messages/count_tokens", count_tokens),
-        Endpoint("GET", "/v1/models", list_models, header=_VERSION),
-        Endpoint("GET", "/v1/models/{id:path}", show_model, header=_VERSION),
+        Endpoint("POST", "/v1/messages", messages, body=MessagesBody, returns=_MESSAGES, fails=MODEL),
+        Endpoint(
+            "POST",
+            "/v1/messages/count_tokens",
+            count_tokens,
+            body=CountBody,
+            returns=(Returns(InputTokens),),
+            fails=MODEL,
+        ),
+        Endpoint("GET", "/v1/models", list_models, header=_VERSION, query=PageQuery, returns=(Returns(ModelPage),)),
+        Endpoint("GET", "/v1/models/{id:path}", show_model, header=_VERSION, returns=_MODEL, fails=(404,)),
     ),
     error_body,
     status_of,
+    error_type=Error,
+    more_statuses=(529,),
 )
