@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Message, Receive, Scope, Send
 
-from localllm.daemon import anthropic, native, ollama, openai, openapi
+from localllm.daemon import anthropic, native, ollama, openai
 from localllm.daemon.context import Daemon
 from localllm.daemon.dialect import Call, Dialect, Endpoint, Reply
 from localllm.daemon.errors import (
@@ -35,8 +35,7 @@ from localllm.errors import LocalLLMError
 logger = logging.getLogger(__name__)
 
 # The first whose prefix a path has gives an unknown path its error.
-_APIS: tuple[Dialect, ...] = (native.DIALECT, ollama.DIALECT, anthropic.DIALECT, openai.DIALECT)
-DIALECTS = (openapi.describing(_APIS), *_APIS)
+DIALECTS: tuple[Dialect, ...] = (native.DIALECT, ollama.DIALECT, anthropic.DIALECT, openai.DIALECT)
 
 
 class App:
@@ -128,11 +127,18 @@ class App:
         methods = ", ".join(sorted(allowed))
         raise HttpError(405, "method_not_allowed", f"this path takes {methods}", headers=(("allow", methods),))
 
+    def _dialect_of(self, scope: Scope) -> Dialect:
+        """Whose request it is, where it was refused before that was asked."""
+        try:
+            return self._find(scope)[2]
+        except HttpError:
+            path = scope["path"]
+            return next((d for d in self._dialects if path.startswith(d.prefix)), self._dialects[-1])
+
     async def _refuse(self, scope: Scope, receive: Receive, outcome: _Outcome, problem: Problem) -> None:
         if outcome.has_begun:
             return
-        path = scope["path"]
-        dialect = outcome.dialect or next((d for d in self._dialects if path.startswith(d.prefix)), self._dialects[-1])
+        dialect = outcome.dialect or self._dialect_of(scope)
         status = dialect.status_of(problem)
         response = Response(dialect.error_body(problem), status, headers_of(problem), media_type="application/json")
         await response(scope, receive, outcome)
