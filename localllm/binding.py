@@ -64,6 +64,12 @@ def library_function(name: str, restype: Any, *argtypes: Any) -> Any:
 
 
 @functools.cache
+def extension_function(name: str) -> Any:
+    """A function of llama.cpp's own extensions, whose C++ names the binding knows for each compiler."""
+    return getattr(importlib.import_module("llama_cpp.llama_cpp_ext"), name)
+
+
+@functools.cache
 def library_digest() -> str:
     """SHA-256 of the llama.cpp library that is loaded, in hex: what names a build, whoever made it."""
     return hashlib.sha256(Path(C._lib._name).read_bytes()).hexdigest()

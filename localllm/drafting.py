@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from localllm.errors import OutOfMemoryError
 from localllm.memory import LoadPlan
-from localllm.model_shape import ModelFacts, compute_bytes, kv_bytes_per_token
+from localllm.model_shape import ModelFacts, compute_bytes, kv_bytes_per_token, nextn_kv_bytes_per_token
 
 # With the token that comes anyway these make rows that kernels compute together.
 SIZES = (15, 7, 3)
@@ -15,6 +15,14 @@ SIZES = (15, 7, 3)
 # may take, and what share of the memory that is free after the load.
 LOGITS_BYTES = 96 * 2**20
 LOGITS_SHARE = 32
+
+
+# Tokens of one sequence that may have outputs in one batch of a model's own draft layers: those that are read once
+# they proved right, and the last.
+MTP_OUTPUTS = 4
+
+# A model's own draft layers are loaded where they take so much of the memory that is free after the load, at most.
+MTP_SHARE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +67,21 @@ def draft_bytes(draft: DraftFiles | None, chosen: LoadPlan, left_bytes: int) -> 
             available_bytes=left_bytes,
         )
     return needed
+
+
+def mtp_bytes(
+    facts: ModelFacts, chosen: LoadPlan, left_bytes: int, kv_type_k: str = "f16", kv_type_v: str = "f16"
+) -> int:
+    """What a model's own draft layers take beside it: weights, their cells, scratch. 0: it has none, or no room.
+
+    `left_bytes` is what the load leaves free.
+    """
+    if not facts.nextn_bytes:
+        return 0
+    per_stream = chosen.num_cells if chosen.kv_layout == "unified" else chosen.num_cells // chosen.num_slots
+    scratch = compute_bytes(facts, per_stream, num_batch=chosen.num_batch, num_slots=MTP_OUTPUTS * chosen.num_slots)
+    cells = chosen.num_cells * nextn_kv_bytes_per_token(facts, kv_type_k, kv_type_v)
+    # Hidden states: in the model's output buffer, in the batch it is made of, and there once more.
+    hidden = 3 * 4 * chosen.num_batch * facts.num_embd
+    needed = facts.nextn_bytes + cells + scratch + hidden
+    return needed if needed <= left_bytes // MTP_SHARE else 0

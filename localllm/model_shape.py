@@ -59,6 +59,20 @@ ENCODERS = frozenset(
 )
 # Architectures that write by diffusion, not token after token.
 DIFFUSION = frozenset({"dream", "llada", "llada-moe", "rnd1"})
+
+
+class Nextn(NamedTuple):
+    """What an architecture's draft layer has to have: llama.cpp aborts where it has not. `many`: or more than one."""
+
+    needs: tuple[str, ...]
+    many: bool = False
+
+
+# Architectures whose own draft layers llama.cpp can run, and leaves out unless they are asked for.
+NEXTN: dict[str, Nextn] = {
+    "glm4moe": Nextn(("nextn.eh_proj", "nextn.enorm", "nextn.hnorm", "ffn_gate_inp")),
+    "mimo2": Nextn(("nextn.eh_proj", "nextn.enorm", "nextn.hnorm", "attn_qkv", "ffn_gate", "ffn_up", "ffn_down"), True),
+}
 _POOLINGS = {1: "mean", 2: "cls", 3: "last", 4: "rank"}  # llama.cpp's numbers
 _LAYER = re.compile(r"blk\.(\d+)\.")
 
@@ -71,7 +85,9 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     layer without attention. `num_ff` is the widest feed-forward of one token. `sliding` marks the layers that look back
     only `sliding_window` tokens. `recurrent_bytes` is the state of one sequence over all recurrent layers. `pooling` is
     how vectors of tokens become one of the text, where the file says it; a model that is not `is_causal` takes a text
-    in one pass. `is_mla`: keys and values are one compressed thing, so their cache has one type.
+    in one pass. `is_mla`: keys and values are one compressed thing, so their cache has one type. `nextn_bytes` are the
+    weights of layers that are no part of these: those a model drafts for itself with, where llama.cpp can run them;
+    `nextn_heads_kv` counts the key/value heads of all of them.
     """
 
     name: str
@@ -94,6 +110,8 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     is_causal: bool = True
     num_heads: int = 0
     is_mla: bool = False
+    nextn_bytes: int = 0
+    nextn_heads_kv: int = 0
 
     @property
     def num_layers(self) -> int:
@@ -112,6 +130,11 @@ def kv_bytes_per_token(model: ModelFacts, kv_type: str = "f16", kv_type_v: str |
     `kv_type` is the keys' type, and the values' too where `kv_type_v` is None.
     """
     return sum(_cell_bytes(model, layer, kv_type, kv_type_v or kv_type) for layer in range(model.num_layers))
+
+
+def nextn_kv_bytes_per_token(model: ModelFacts, kv_type: str = "f16", kv_type_v: str | None = None) -> int:
+    """Bytes that one more token of context takes in the cache of a model's own draft layers."""
+    return _heads_bytes(model, model.nextn_heads_kv, kv_type, kv_type_v or kv_type)
 
 
 def layer_kv_bytes(
@@ -178,7 +201,8 @@ def model_facts(
         return found if type(found) is int else default
 
     task, pooling = _task(arch, metadata, value("pooling_type"))
-    num_layers = count("block_count")
+    num_blocks = count("block_count")
+    num_layers = num_blocks - (count("nextn_predict_layers") if arch in NEXTN else 0)
     num_embd = count("embedding_length")
     num_heads = count("attention.head_count", 1)
     head_length = num_embd // max(1, num_heads)
@@ -186,10 +210,13 @@ def model_facts(
     recurrent, recurrent_bytes = _recurrent(count, num_layers)
     heads_kv = value("attention.head_count_kv")
     if arch in ENCODERS:
-        heads_kv = (0,) * num_layers
+        heads_kv = (0,) * num_blocks
     if not isinstance(heads_kv, tuple):
-        heads_kv = (count("attention.head_count_kv", num_heads),) * num_layers
-    layers, input_bytes, output_bytes = _weights(tensors, num_layers)
+        heads_kv = (count("attention.head_count_kv", num_heads),) * num_blocks
+    tensors = list(tensors)
+    layers, input_bytes, output_bytes = _weights(tensors, num_blocks)
+    layers, nextn = layers[:num_layers], layers[num_layers:]
+    has_nextn = _has_nextn(arch, {name for name, _ in tensors}, num_layers, len(nextn))
     return ModelFacts(
         name=name,
         layer_bytes=layers,
@@ -213,8 +240,17 @@ def model_facts(
         architecture=arch,
         task=task,
         pooling=pooling,
+        nextn_bytes=sum(nextn) if has_nextn else 0,
+        nextn_heads_kv=sum(map(int, heads_kv[num_layers:])) if has_nextn else 0,
         is_causal=arch not in ENCODERS and value("attention.causal") is not False,
     )
+
+
+def _has_nextn(arch: str, names: set[str], layer: int, num_nextn: int) -> bool:
+    """Can llama.cpp run the draft layers from `layer` on? Files that were cut down name them and do not have them."""
+    if num_nextn == 0 or (num_nextn > 1 and not NEXTN[arch].many):
+        return False
+    return all(f"blk.{layer}.{name}.weight" in names for name in NEXTN[arch].needs)
 
 
 def _task(arch: str, metadata: Mapping[str, Any], pooling_type: Any) -> tuple[Task, str | None]:
@@ -234,6 +270,10 @@ def _task(arch: str, metadata: Mapping[str, Any], pooling_type: Any) -> tuple[Ta
 def _cell_bytes(model: ModelFacts, layer: int, kv_type_k: str, kv_type_v: str) -> int:
     """Keys and values of one token, each in whole blocks of its type."""
     heads = model.num_heads_kv if isinstance(model.num_heads_kv, int) else model.num_heads_kv[layer]
+    return _heads_bytes(model, heads, kv_type_k, kv_type_v)
+
+
+def _heads_bytes(model: ModelFacts, heads: int, kv_type_k: str, kv_type_v: str) -> int:
     found = 0
     for length, kv_type in ((model.key_length, kv_type_k), (model.value_length, kv_type_v)):
         of = kv_type_named(kv_type)

@@ -146,8 +146,9 @@ class Loaded:
 
     def _job(self, request_id: int, tokens: list[int], request: ChatRequest | CompletionRequest) -> Job:
         adapters = self.model.adapters.together((*self.spec.adapters, *request.adapters))
-        # Copying from earlier text is asked for; who loads a draft model has asked for that.
-        speculate = bool(self.spec.draft_paths) if request.speculate is None else request.speculate
+        # Copying from earlier text is asked for; who loads a draft model, or one that drafts, has asked for that.
+        drafts = bool(self.spec.draft_paths) or self.spec.use_mtp
+        speculate = drafts if request.speculate is None else request.speculate
         return dataclasses.replace(_job(request_id, tokens, request), adapters=adapters, speculate=speculate)
 
     def embed_job(self, request_id: int, request: EmbedRequest) -> PooledJob:
@@ -238,7 +239,7 @@ def load(
         emit,
         receipt=receipt,
         pooled=pooled,
-        speculator=_make_speculator(spec, model, cache),
+        speculator=_make_speculator(spec, model, cache, runner),
         emit_error=emit_error,
     )
     runner.states.disk = open_disk_tier(spec, model, cache, engine.hear)
@@ -246,9 +247,9 @@ def load(
     return Loaded(spec, model, engine, template.result(), scheduler.num_ctx, constraints, adapters)
 
 
-def _make_speculator(spec: LoadSpec, model: LlamaModel, cache: KVCache) -> Speculator | None:
+def _make_speculator(spec: LoadSpec, model: LlamaModel, cache: KVCache, runner: LlamaRunner) -> Speculator | None:
     """What guesses ahead; nothing where wrong guesses could not be cut off again. Raises DraftModelError."""
-    drafter = load_draft_model(spec, model) if spec.draft_paths else None
+    drafter = load_draft_model(spec, model) if spec.draft_paths else runner.head
     if spec.max_drafts == 0 or not cache.can_trim:
         return None
     return Speculator(spec.max_drafts, is_split=spec.kv_layout == "streams", drafter=drafter)

@@ -32,7 +32,14 @@ _GREEDY = SamplingParams(temperature=0)
 def load_draft_model(spec: LoadSpec, target: LlamaModel) -> DraftModel:
     """The draft model of a LoadSpec, on the same devices. Raises DraftModelError and EngineLoadError."""
     own = msgspec.structs.replace(
-        spec, paths=spec.draft_paths, adapters=(), max_drafts=0, host_tokens=0, prefix_disk_bytes=0, task="generate"
+        spec,
+        paths=spec.draft_paths,
+        adapters=(),
+        max_drafts=0,
+        use_mtp=False,
+        host_tokens=0,
+        prefix_disk_bytes=0,
+        task="generate",
     )
     model = LlamaModel(own, lambda _fraction: True)
     check_fits(model, target, spec)
@@ -77,6 +84,9 @@ class DraftModel:
         self._num_read = min(READ_TOKENS, spec.num_batch)
         self._runner = LlamaRunner(model, spec)
         self._slots = [_Slot(index) for index in range(spec.num_slots)]
+
+    def follow(self, sequence: Sequence) -> None:
+        """Nothing to do: it is read when it is asked about."""
 
     def draft(self, sequences: list[Sequence], num_tokens: int) -> list[list[int]]:
         """The next `num_tokens` of each; nothing for those whose text it has yet to read."""

@@ -39,7 +39,7 @@ class LoadSpec(msgspec.Struct, frozen=True):
     guessed ahead in one step for one sequence. `num_threads_batch` computes prompts and steps of several sequences, 0:
     as many as `num_threads`. `task`, `pooling`, `is_causal` and `gives_probability` are what the file says of a model
     that embeds or ranks. `adapters` are applied to every request. `draft_paths` is a small model of
-    the same vocabulary that drafts.
+    the same vocabulary that drafts; `use_mtp`: the model drafts for itself, with layers of its own.
     """
 
     paths: tuple[str, ...]
@@ -69,6 +69,7 @@ class LoadSpec(msgspec.Struct, frozen=True):
     gives_probability: bool = False
     adapters: tuple[Adapter, ...] = ()
     draft_paths: tuple[str, ...] = ()
+    use_mtp: bool = False
 
 
 class EngineInfo(msgspec.Struct, frozen=True):

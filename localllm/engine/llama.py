@@ -22,6 +22,7 @@ from localllm.engine.constraint import Grammar, Matcher
 from localllm.engine.frames import LoadSpec
 from localllm.engine.logprobs import PromptScores
 from localllm.engine.masked import MaskThread
+from localllm.engine.mtp import DraftHead
 from localllm.engine.runner import NoSpaceError
 from localllm.engine.sampling import Sampler
 from localllm.engine.states import States
@@ -36,6 +37,7 @@ class LlamaModel:
     def __init__(self, spec: LoadSpec, on_progress: Callable[[float], bool]) -> None:
         params = C.llama_model_default_params()
         params.load_mode = C.LLAMA_LOAD_MODE_MMAP if spec.use_mmap else C.LLAMA_LOAD_MODE_NONE
+        params.load_mtp = spec.use_mtp
         params.n_gpu_layers = 0 if spec.devices == () else spec.num_gpu_layers
         if spec.devices is not None:
             self._devices = _device_list(spec.devices)
@@ -124,6 +126,7 @@ class LlamaRunner:
         self._samplers: dict[int, Sampler] = {}
         self._scores = PromptScores(model.vocab)
         self._masks = MaskThread()
+        self.head = DraftHead(self._context, model.handle, model.vocab, spec) if spec.use_mtp else None
 
     def open(
         self, sequence_id: int, params: SamplingParams, prompt: list[int], num_prompt_logprobs: int | None = None
@@ -178,6 +181,8 @@ class LlamaRunner:
             raise NoSpaceError
         if code != 0:
             raise EngineError(f"llama.cpp could not compute a step (code {code})")
+        if self.head is not None:
+            self.head.take(batch.chunks)
         at = 0
         for chunk in batch.chunks:
             if chunk.scored:
@@ -211,6 +216,8 @@ class LlamaRunner:
             self.release(sequence_id)
         self.states.clear()
         self._masks.close()
+        if self.head is not None:
+            self.head.close()
         if self._context:
             C.llama_free(self._context)
             self._context = None

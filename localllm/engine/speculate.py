@@ -1,8 +1,9 @@
 """Speculator: guesses what comes next for decoding sequences, where checking guesses takes less time than it saves.
 
 Guesses are copied from where the same words stood before, in the sequence itself or in what was said lately, or come
-from a draft model. Whether they pay is measured, request by request; text that cannot be guessed is soon left alone.
-No clock, no I/O: the engine tells how long steps took. Never changes what is generated, only when.
+from a draft model or from layers of the model itself. Whether they pay is measured, request by request; text that
+cannot be guessed is soon left alone. No clock, no I/O: the engine tells how long steps took. Never changes what is
+generated, only when.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ SHARED_TOKENS = 1 << 15
 
 
 class Drafter(Protocol):
-    """A small model that guesses."""
+    """A small model that guesses, or layers of the model itself."""
+
+    def follow(self, sequence: Sequence) -> None:
+        """A sequence is about to begin that may be asked about."""
+        ...
 
     def draft(self, sequences: list[Sequence], num_tokens: int) -> list[list[int]]:
         """The next `num_tokens` of each; nothing for those whose text it has yet to read."""
@@ -98,6 +103,8 @@ class Speculator:
     def open(self, sequence: Sequence) -> None:
         """Draft for a sequence from now on, until it ends."""
         self._followers[sequence.id] = _Follower(sequence, Odds(self._odds))
+        if self._drafter is not None:
+            self._drafter.follow(sequence)
 
     def draft(self, decoding: list[Sequence]) -> None:
         """Set the drafts of `decoding`: all that have a slot, or nothing where prompts are to be computed too."""

@@ -29,6 +29,7 @@ _WITHOUT_EFFECT = frozenset(
         "use_mmap",
         "host_tokens",
         "max_drafts",
+        "use_mtp",  # what drafts is no part of what is drafted for
         "step_target_us",
         "prefix_dir",
         "prefix_disk_bytes",

@@ -249,6 +249,7 @@ class Oracle:
 
     def __init__(self, run: Run, percent: int) -> None:
         self.run, self.percent, self.rng = run, percent, random.Random(8)
+        self.followed: list[int] = []
         self.forgotten: list[int] = []
 
     def draft(self, sequences: list[Sequence], num_tokens: int) -> list[list[int]]:
@@ -260,6 +261,9 @@ class Oracle:
             ]
             for sequence in sequences
         ]
+
+    def follow(self, sequence: Sequence) -> None:
+        self.followed.append(sequence.id)
 
     def forget(self, sequence_id: int) -> None:
         self.forgotten.append(sequence_id)
@@ -277,4 +281,5 @@ def test_a_draft_model_is_asked_while_it_pays(percent: int, num_least: int, num_
     assert run.num_drafted - run.num_accepted <= num_most
     run.speculator.draft([])
     assert isinstance(drafter, Oracle)
+    assert drafter.followed == [sequence.id]
     assert drafter.forgotten == [sequence.id]
