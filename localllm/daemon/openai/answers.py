@@ -24,7 +24,7 @@ from localllm.daemon.openai.values import (
     chat_logprobs,
     completion_logprobs,
     reason_word,
-    timings_value,
+    tail_value,
     unscored,
     usage_value,
 )
@@ -80,13 +80,7 @@ class _Gathered:
 
     def tail(self) -> dict[str, Any]:
         """What follows the choices."""
-        usage, timings = self.finished.usage, self.finished.timings
-        value: dict[str, Any] = {"usage": usage_value(usage), "timings": timings_value(usage, timings)}
-        if self.notices:
-            value["notices"] = self.notices
-        if self.finished.receipt is not None:
-            value["receipt"] = self.finished.receipt
-        return value
+        return {"usage": usage_value(self.finished.usage)} | tail_value(self.finished, self.notices)
 
 
 def chat_completion(head: Head, events: Iterable[Event], *, logprobs: bool) -> dict[str, Any]:

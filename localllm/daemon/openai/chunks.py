@@ -5,8 +5,7 @@ A stream's fixed bytes are made once for a request; a chunk is those around a pi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -31,7 +30,7 @@ from localllm.daemon.openai.values import (
     completion_logprobs,
     error_body,
     reason_word,
-    timings_value,
+    tail_value,
     unscored,
     usage_value,
 )
@@ -39,64 +38,67 @@ from localllm.daemon.openai.values import (
 _encode = msgspec.json.encode
 
 
-class _Stream:
-    """What chat and completion streams share."""
+_PING = b": ping\n\n"
+_MEDIA_TYPE = "text/event-stream"
+_Write = Callable[[Event, list[bytes]], None]
+_End = Callable[[int, FinishReason, list[bytes], bytes], None]
 
-    media_type = "text/event-stream"
-    ping = b": ping\n\n"
-    _kind = ""
 
-    def __init__(self, head: Head, *, include_usage: bool) -> None:
-        values = {"id": head.id, "object": self._kind, "created": head.created, "model": head.model}
+class _Frame:
+    """What the chunks of one stream have in common: the bytes they begin with, and what is said at the end."""
+
+    def __init__(self, head: Head, kind: str, *, include_usage: bool) -> None:
+        values = {"id": head.id, "object": kind, "created": head.created, "model": head.model}
         self._start = b"data: " + _encode(values)[:-1] + b","
-        self._choice = self._start + b'"choices":[{"index":'
         self._include_usage = include_usage
-        self._notices: list[Notice] = []
-        self._ended: set[int] = set()
+        self.choice = self._start + b'"choices":[{"index":'
+        self.notices: list[Notice] = []
+        self.ended: set[int] = set()
 
-    def encode(self, events: Sequence[Event]) -> bytes:
-        """The events as server-sent events."""
-        out: list[bytes] = []
-        for event in events:
-            self._write(event, out)
-        return b"".join(out)
-
-    def fail(self, problem: Problem) -> bytes:
-        """The one error event that ends a stream; no [DONE] follows."""
-        return b"data: " + error_body(problem) + b"\n\n"
-
-    def _write(self, event: Event, out: list[bytes]) -> None:
-        raise NotImplementedError
-
-    def _end(self, index: int, reason: FinishReason, out: list[bytes], extra: bytes) -> None:
-        raise NotImplementedError
-
-    def _finish(self, event: Finished, out: list[bytes]) -> None:
+    def finish(self, event: Finished, end: _End, out: list[bytes]) -> None:
         """The end of the stream: the last choice's end, the usage where asked for, [DONE]."""
-        numbers: dict[str, Any] = {"timings": timings_value(event.usage, event.timings)}
-        if self._notices:
-            numbers["notices"] = self._notices
-        if event.receipt is not None:
-            numbers["receipt"] = event.receipt
-        extra = b"," + _encode(numbers)[1:-1]
-        if not self._ended:
-            self._end(0, event.reason, out, extra)
+        extra = b"," + _encode(tail_value(event, self.notices))[1:-1]
+        if not self.ended:
+            end(0, event.reason, out, extra)
         if self._include_usage:
             usage = _encode(usage_value(event.usage))
             out.append(self._start + b'"choices":[],"usage":' + usage + extra + b"}\n\n")
         out.append(b"data: [DONE]\n\n")
 
 
-class ChatStream(_Stream):
+def _encoded(events: Sequence[Event], write: _Write) -> bytes:
+    """What `write` puts out for all events."""
+    out: list[bytes] = []
+    for event in events:
+        write(event, out)
+    return b"".join(out)
+
+
+def _failure(problem: Problem) -> bytes:
+    """The one error event that ends a stream; no [DONE] follows."""
+    return b"data: " + error_body(problem) + b"\n\n"
+
+
+class ChatStream:
     """The chunks of a chat."""
 
-    _kind = "chat.completion.chunk"
+    media_type = _MEDIA_TYPE
+    ping = _PING
 
     def __init__(self, head: Head, *, include_usage: bool) -> None:
-        super().__init__(head, include_usage=include_usage)
+        self._frame = _Frame(head, "chat.completion.chunk", include_usage=include_usage)
+        self._choice = self._frame.choice
         self._deltas: dict[int, bytes] = {}
         self._num_calls: dict[int, int] = {}
         self._streams_call: dict[int, bool] = {}  # by answer: its last call went out bit by bit
+
+    def encode(self, events: Sequence[Event]) -> bytes:
+        """The events as server-sent events."""
+        return _encoded(events, self._write)
+
+    def fail(self, problem: Problem) -> bytes:
+        """The one error event that ends a stream."""
+        return _failure(problem)
 
     def _write(self, event: Event, out: list[bytes]) -> None:
         match event:
@@ -113,9 +115,9 @@ class ChatStream(_Stream):
             case ChoiceFinished(index, reason):
                 self._end(index, reason, out, b"")
             case Notice():
-                self._notices.append(event)
+                self._frame.notices.append(event)
             case Finished():
-                self._finish(event, out)
+                self._frame.finish(event, self._end, out)
 
     def _call(self, event: ToolCallDelta, out: list[bytes]) -> None:
         """More of a call; its first piece has its name."""
@@ -149,21 +151,31 @@ class ChatStream(_Stream):
 
     def _end(self, index: int, reason: FinishReason, out: list[bytes], extra: bytes) -> None:
         start = self._deltas.get(index) or self._open(index, out)
-        self._ended.add(index)
+        self._frame.ended.add(index)
         said = reason_word(reason, index in self._num_calls).encode()
         out.append(start + b'},"finish_reason":"' + said + b'"}]' + extra + b"}\n\n")
 
 
-class CompletionStream(_Stream):
+class CompletionStream:
     """The chunks of a completion. `echoes[index]` begins choice `index`; empty: nothing does."""
 
-    _kind = "text_completion"
+    media_type = _MEDIA_TYPE
+    ping = _PING
 
     def __init__(self, head: Head, *, include_usage: bool, echoes: Sequence[str] = ()) -> None:
-        super().__init__(head, include_usage=include_usage)
+        self._frame = _Frame(head, "text_completion", include_usage=include_usage)
+        self._choice = self._frame.choice
         self._echoes = dict(enumerate(echoes))
         self._num_chars: dict[int, int] = {}
         self._prompt_logprobs: tuple[TokenLogprob, ...] = ()
+
+    def encode(self, events: Sequence[Event]) -> bytes:
+        """The events as server-sent events."""
+        return _encoded(events, self._write)
+
+    def fail(self, problem: Problem) -> bytes:
+        """The one error event that ends a stream."""
+        return _failure(problem)
 
     def _write(self, event: Event, out: list[bytes]) -> None:
         match event:
@@ -174,9 +186,9 @@ class CompletionStream(_Stream):
             case ChoiceFinished(index, reason):
                 self._end(index, reason, out, b"")
             case Notice():
-                self._notices.append(event)
+                self._frame.notices.append(event)
             case Finished():
-                self._finish(event, out)
+                self._frame.finish(event, self._end, out)
 
     def _piece(self, index: int, text: str, logprobs: Sequence[TokenLogprob], out: list[bytes]) -> None:
         lead = ""
@@ -196,6 +208,6 @@ class CompletionStream(_Stream):
 
     def _end(self, index: int, reason: FinishReason, out: list[bytes], extra: bytes) -> None:
         self._piece(index, "", (), out)
-        self._ended.add(index)
+        self._frame.ended.add(index)
         said = reason_word(reason, False).encode()
         out.append(self._choice + b'%d,"text":"","logprobs":null,"finish_reason":"%b"}]%b}\n\n' % (index, said, extra))

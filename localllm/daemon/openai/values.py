@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from localllm.api import FinishReason, Timings, TokenLogprob, Usage
+from localllm.api import Finished, FinishReason, Notice, Timings, TokenLogprob, Usage
 from localllm.daemon.errors import Problem
 
 _REASONS: dict[FinishReason, str] = {
@@ -84,6 +84,16 @@ def timings_value(usage: Usage, timings: Timings) -> dict[str, Any]:
         "draft_n_accepted": usage.num_accepted_tokens,
         "queue_ms": round(timings.queue_s * 1e3, 3),
     }
+
+
+def tail_value(finished: Finished, notices: Sequence[Notice]) -> dict[str, Any]:
+    """What is said at the end besides OpenAI's own fields: times, notices, and the receipt where there is one."""
+    value: dict[str, Any] = {"timings": timings_value(finished.usage, finished.timings)}
+    if notices:
+        value["notices"] = notices
+    if finished.receipt is not None:
+        value["receipt"] = finished.receipt
+    return value
 
 
 def chat_logprobs(logprobs: Iterable[TokenLogprob]) -> dict[str, Any]:
