@@ -18,6 +18,7 @@ from localllm.api import LoadedModel, Progress
 from localllm.engine.process import EngineProcess
 from localllm.errors import EngineCrashedError, EngineError, LocalLLMError, OutOfMemoryError
 from localllm.pool_entry import Entry, Lease, Listener, PlannedLoad, Planner, Timer, describe
+from localllm.pool_room import Room
 
 __all__ = ["EnginePool", "Lease", "PlannedLoad"]
 
@@ -43,8 +44,7 @@ class EnginePool:
         call_later: Callable[[float, Callable[[], None]], Timer] | None = None,
     ) -> None:
         self.keep_alive_s = keep_alive_s
-        self.budget_bytes = budget_bytes
-        self._available_bytes = available_bytes
+        self.room = Room(available_bytes, budget_bytes)
         self._start_engine = start_engine
         self._clock = clock
         self._call_later = call_later or _on_loop
@@ -54,7 +54,6 @@ class EnginePool:
         self._pins: set[str] = set()
         self._crashes = pool_rules.Crashes()
         self._turn = asyncio.Lock()
-        self._free_when_empty = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- what callers do ------------------------------------------------------------------------------------------
@@ -179,14 +178,14 @@ class EnginePool:
         idle = [other for other in self._residents if other.is_idle and not other.pinned]
         if error is not None and idle:
             await asyncio.gather(*(self._end(other) for other in idle))
-            self._start(entry, await asyncio.to_thread(entry.plan, max(0, self._free())))
+            self._start(entry, await asyncio.to_thread(entry.plan, max(0, self.room.free(self._residents))))
             error = await self._run_load(entry)
         if error is not None:
             raise OutOfMemoryError(
                 f"there is not enough memory to load {entry.name}: {error.message}",
                 hint="take a smaller model, less context (--ctx), or end other programs",
                 needed_bytes=needed_bytes,
-                available_bytes=self._available_bytes(),
+                available_bytes=self.room.available_bytes(),
             ) from error
 
     async def _run_load(self, entry: Entry) -> LocalLLMError | None:
@@ -222,7 +221,7 @@ class EnginePool:
         asked: list[Entry] = []
         try:
             while True:
-                planned, leaving = await self._choose(entry)
+                planned, leaving = await self.room.choose(entry, self._residents)
                 if not leaving:
                     return planned
                 entry.tell(Progress("load", entry.name, 0.0, 1.0, unit="fraction"))
@@ -235,47 +234,6 @@ class EnginePool:
             for other in asked:
                 other.leaving = other.ending or self._entries.get(other.name) is not other
             raise
-
-    async def _choose(self, entry: Entry) -> tuple[PlannedLoad, list[Entry]]:
-        """How to load `entry`, and who has to be gone before that."""
-        if not self._residents:
-            self._free_when_empty = self._available_bytes()
-            return await asyncio.to_thread(entry.plan, self._free()), []
-        residents = [other.resident() for other in self._residents]
-        free = self._free()
-        idle_bytes = pool_rules.leaving_bytes(residents, busy_too=False)
-        most = max(0, free + pool_rules.leaving_bytes(residents, busy_too=True))
-        try:
-            planned = await asyncio.to_thread(entry.plan, most)
-        except OutOfMemoryError as exc:
-            raise self._with_pins(exc) from exc
-        if planned.needed_bytes > free + idle_bytes:
-            with contextlib.suppress(OutOfMemoryError):
-                beside = await asyncio.to_thread(entry.plan, max(0, free + idle_bytes))
-                if pool_rules.is_worth_it(beside.spec.num_ctx, planned.spec.num_ctx):
-                    planned = beside
-        # Time has passed: some may have gone or become busy.
-        missing = planned.needed_bytes - self._free()
-        if missing <= 0:
-            return planned, []
-        leaving = [other for other in self._residents if other.leaving]
-        staying = [other for other in self._residents if not other.leaving]
-        missing -= sum(other.needed_bytes for other in leaving)
-        names = pool_rules.who_leaves([other.resident() for other in staying], missing)
-        return planned, leaving + [other for other in staying if other.name in names]
-
-    def _free(self) -> int:
-        """What a new model may take. Files that are mapped count as free memory to the system, but not here."""
-        taken = sum(entry.needed_bytes for entry in self._residents)
-        bound = self._free_when_empty if self.budget_bytes is None else self.budget_bytes
-        return min(self._available_bytes(), bound - taken)
-
-    def _with_pins(self, error: OutOfMemoryError) -> OutOfMemoryError:
-        pinned = [entry.name for entry in self._residents if entry.pinned]
-        if not pinned:
-            return error
-        hint = f"{', '.join(pinned)} stays because it is pinned; `localllm stop {pinned[0]}` ends it"
-        return OutOfMemoryError(error.message, hint=hint, **error.facts)
 
     # --- leaving --------------------------------------------------------------------------------------------------
 

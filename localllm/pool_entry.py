@@ -84,6 +84,14 @@ class Entry:
         """What it takes in memory."""
         return 0 if self.planned is None else self.planned.needed_bytes
 
+    @property
+    def mapped_bytes(self) -> int:
+        """What of that the system counts as free all the same: mapped weights, and all of what is not loaded yet."""
+        if self.planned is None or self.engine is None or self.engine.info is None:
+            return self.needed_bytes
+        spec = self.planned.spec
+        return self.engine.info.weight_bytes if spec.use_mmap and spec.devices == () else 0
+
     def tell(self, news: News) -> None:
         """Tell everybody who waits for it."""
         for listener in list(self.listeners):

@@ -190,7 +190,9 @@ class Service:
 
     async def unload(self, model: str) -> None:
         """See Backend.unload."""
-        for name in {model, self.canonical(model)}:
+        parsed = ModelName.parse(model)
+        path = {parsed.absolute().repo} if parsed.source == "file" else set()
+        for name in {model, self.canonical(model), *path}:
             if await self._pool.unload(name):
                 return
         raise ModelNotFoundError(f"{model} is not loaded", hint="`localllm ps` lists what is", name=model)
@@ -203,7 +205,7 @@ class Service:
         """Go by other settings from now on. What is loaded stays as it is; the store stays where it was."""
         self.settings = msgspec.structs.replace(settings, store_dir=self.settings.store_dir)
         self._pool.keep_alive_s = settings.keep_alive_s
-        self._pool.budget_bytes = settings.memory_bytes
+        self._pool.room.budget_bytes = settings.memory_bytes
         self._catalog = catalog
 
     # --- names and bytes ------------------------------------------------------------------------------------------

@@ -303,6 +303,38 @@ def test_a_budget_bounds_them_whatever_is_free() -> None:
     drive(main)
 
 
+def test_memory_that_others_gave_back_is_taken() -> None:
+    async def main() -> None:
+        world = World(6, {"a": 5, "b": 5})
+        await world.use("a")
+        world.memory = 20
+        await world.use("b")
+        assert world.names() == ["a", "b"]
+        await world.pool.close()
+        assert world.taken == 0
+
+    drive(main)
+
+
+def test_mapped_weights_are_not_taken_for_free_memory() -> None:
+    """The system says that all is free; the weights of the running model are in there."""
+
+    async def main() -> None:
+        world = World(10, {"a": 6, "b": 6})
+        running = await world.get("a")
+        world.engines[0].info = EngineInfo(8192, 8192, 1, 100, 1, 6, "fake", "CPU", 0.1, True)
+        world.taken = 0
+        b = world.start("b")
+        await settle()
+        assert not b.done()
+        world.taken = 6
+        release(running)
+        release(await b)
+        assert world.log == ["+a", "-a", "+b"]
+
+    drive(main)
+
+
 def test_a_busy_model_is_never_evicted_and_a_swap_drains() -> None:
     """What is asked of the one that leaves waits behind the one it leaves for."""
 
