@@ -191,7 +191,13 @@ class _Variant:
             call = ToolCall(id="qzjvkxabc", name="get", arguments='{"k": "vwqjzc"}')
             called = [asked, Message(role="assistant", tool_calls=(call,))]
             result = Message(role="tool", content="jqzvwk", name="get", tool_call_id=call.id)
-            tools = (ToolSpec(name=_NEEDLE, description="Gets."),)
+            schema = {
+                "type": "object",
+                "properties": {"k": {"type": "string", "description": "A key."}},
+                "required": ["k"],
+                "additionalProperties": False,
+            }
+            tools = (ToolSpec(name=_NEEDLE, description="Gets.", parameters=schema),)
             both = self._attempt([*called, result], tools)
             self._tool_support = ToolSupport(
                 tools=_NEEDLE in self._attempt([asked], tools),

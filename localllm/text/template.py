@@ -17,8 +17,7 @@ from localllm.text.messages import split_turns
 from localllm.text.parsers import reasoning_format_in
 from localllm.text.segments import Segment
 from localllm.text.tokens import Encoder, SpecialToken, Tokenizer
-from localllm.text.tools.choice import offered_tools
-from localllm.text.tools.rendering import adapted
+from localllm.text.tools.prompt import ToolPrompt
 
 __all__ = [
     "ChatTemplate",
@@ -64,19 +63,14 @@ def prepare(template: ChatTemplate, tokenizer: Tokenizer, request: ChatRequest, 
     args = _arguments(template, request)
 
     most = max(_COUNTED_CONTEXTS * num_ctx, _COUNTED_TOKENS)
-
-    tools = offered_tools(request)
-    uses_tools = bool(tools) or any(message.role == "tool" or message.tool_calls for message in request.messages)
-    knows_tools = template.tool_support().tools if tools else True
+    prompt = ToolPrompt(template, request)
 
     def attempt(messages: Sequence[Message]) -> tuple[Rendering, list[int]]:
-        if uses_tools:
-            messages = adapted(messages, tools, template.tool_format, template.tool_support())
-        rendering = template.render(messages, tools if knows_tools else (), args=args)
+        rendering = prompt.render(messages, args)
         return rendering, encoder.encode(rendering.segments, max_tokens=most)
 
     rendering, tokens = attempt(request.messages)
-    notices = _notices(template, rendering, knows_tools=knows_tools)
+    notices = _notices(template, rendering, describes_tools=prompt.describes)
     if len(tokens) + 1 > num_ctx:
         num_prompt_tokens = len(tokens)
         fitting = _drop_oldest(request, num_ctx, attempt) if request.truncate == "oldest" else None
@@ -93,8 +87,7 @@ def prepare(template: ChatTemplate, tokenizer: Tokenizer, request: ChatRequest, 
     form = rendering.reasoning_format
     if form == "none":
         form = reasoning_format_in(encoder.special_texts).name
-    tool_format = template.tool_format.name if tools else None
-    return Prepared(tokens, notices, form, rendering.starts_in_reasoning, tool_format)
+    return Prepared(tokens, notices, form, rendering.starts_in_reasoning, prompt.format)
 
 
 def _arguments(template: ChatTemplate, request: ChatRequest) -> dict[str, Any]:
@@ -127,7 +120,7 @@ def _drop_oldest(request: ChatRequest, num_ctx: int, attempt: Attempt) -> tuple[
     return best
 
 
-def _notices(template: ChatTemplate, rendering: Rendering, *, knows_tools: bool) -> list[Notice]:
+def _notices(template: ChatTemplate, rendering: Rendering, *, describes_tools: bool) -> list[Notice]:
     notices = []
     if template.is_fallback:
         message = "the model brings no chat template; ChatML is used, which it may not know"
@@ -135,8 +128,8 @@ def _notices(template: ChatTemplate, rendering: Rendering, *, knows_tools: bool)
     if rendering.merged_system:
         message = "the model's chat template has no place for a system message; its text goes before the user's"
         notices.append(Notice(kind="template", message=message, facts={"system": "merged"}))
-    if not knows_tools:
-        message = "the model's chat template knows no tools; they are described to it in the system message"
+    if describes_tools:
+        message = "the model's chat template does not show these tools; they are described to it in the system message"
         notices.append(Notice(kind="template", message=message, facts={"tools": "described"}))
     return notices
 

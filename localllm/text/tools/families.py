@@ -7,7 +7,20 @@ from collections.abc import Sequence
 from localllm.api import ToolSpec
 from localllm.text.parsers.calls import AnswerParser
 from localllm.text.parsers.tags import ReasoningFormat
-from localllm.text.tools import deepseek, gemma, generic, harmony, hermes, invoke, kimi, lists, llama3, mistral
+from localllm.text.tools import (
+    deepseek,
+    gemma,
+    generic,
+    harmony,
+    hermes,
+    invoke,
+    kimi,
+    lists,
+    llama3,
+    mistral,
+    others,
+    pythonic,
+)
 from localllm.text.tools.form import ToolFormat
 from localllm.text.tools.harmony import HarmonyCallParser
 from localllm.text.tools.parser import ReasoningAndCalls, ToolCallParser
@@ -19,6 +32,7 @@ FORMATS: tuple[ToolFormat, ...] = (
     gemma.FORMAT,
     kimi.FORMAT,
     invoke.MINIMAX,
+    invoke.DEEPSEEK_V4,
     invoke.DEEPSEEK_V32,
     deepseek.V3,
     deepseek.V31,
@@ -30,11 +44,19 @@ FORMATS: tuple[ToolFormat, ...] = (
     lists.NEMOTRON,
     lists.APRIEL,
     lists.FIREFUNCTION,
+    pythonic.LFM,
+    pythonic.LFM_LISTED,
+    pythonic.OLMO,
+    others.APERTUS,
+    others.GIGACHAT,
+    others.SOLAR,
     hermes.SEED,
     hermes.GLM,
     hermes.CODER,
     hermes.FORMAT,
+    others.FUNCTIONARY,
     llama3.FORMAT,
+    llama3.LLAMA4,
     GENERIC,
 )
 

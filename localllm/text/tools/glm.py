@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from localllm.api import ToolSpec
 from localllm.text.tools.form import Shape, Sink, Tags
-from localllm.text.tools.readers import TaggedArguments, copy_arguments, read_name, unwrapped
+from localllm.text.tools.readers import TaggedArguments, copy_arguments, read_name, skip_all, unwrapped
 from localllm.text.tools.source import Reading, Source
 
 SPECIAL = ("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>")
@@ -17,12 +17,12 @@ def read_call(source: Source, sink: Sink, tools: Sequence[ToolSpec]) -> Reading[
     """A name with its arguments, behind the opening tag."""
     name = yield from read_name(source)
     yield from source.space()
-    if (yield from source.sees("{")):
+    if (yield from source.skip("```json")) or (yield from source.sees("{")):
+        yield from source.space()
         sink.begin(name)
         yield from copy_arguments(source, sink.arguments)
         sink.end()
-        yield from source.space()
-        yield from source.skip(CLOSE)
+        yield from skip_all(source, ("```", CLOSE))
         return
     arguments = TaggedArguments(sink, name, tools)
     while (yield from source.skip("<arg_key>")):

@@ -14,7 +14,7 @@ _QUOTED = re.compile(r'[^"\n]+')
 _DSML = "｜DSML｜"
 
 
-def _format(name: str, mark: str, section: str, prefix: str, *attributes: str) -> ToolFormat:
+def _format(name: str, marks: tuple[str, ...], section: str, prefix: str, *attributes: str) -> ToolFormat:
     """A family that puts `prefix` before its tags, and says of a parameter whether it is text (`attributes`)."""
     opened, closed = f"<{section}>", f"</{section}>"
     read = _reader(opened, closed, prefix)
@@ -28,7 +28,7 @@ def _format(name: str, mark: str, section: str, prefix: str, *attributes: str) -
         close=closed,
         arguments=Tags(f'<{prefix}parameter name="', middles[0], "", f"</{prefix}parameter>", "\n", middles[-1]),
     )
-    return ToolFormat(name, (mark,), shape, opened, (opened,), read, special=(opened, closed))
+    return ToolFormat(name, marks, shape, opened, (opened,), read, special=(opened, closed))
 
 
 def _reader(opened: str, closed: str, prefix: str) -> Reader:
@@ -65,5 +65,7 @@ def _name(source: Source) -> Reading[str]:
     return name
 
 
-MINIMAX = _format("minimax", "minimax:tool_call", "minimax:tool_call", "")
-DEEPSEEK_V32 = _format("deepseek_v32", _DSML, f"{_DSML}function_calls", _DSML, ' string="true"', ' string="false"')
+MINIMAX = _format("minimax", ("minimax:tool_call",), "minimax:tool_call", "")
+_TYPED = (' string="true"', ' string="false"')
+DEEPSEEK_V32 = _format("deepseek_v32", (_DSML,), f"{_DSML}function_calls", _DSML, *_TYPED)
+DEEPSEEK_V4 = _format("deepseek_v4", (_DSML, "tool_calls>"), f"{_DSML}tool_calls", _DSML, *_TYPED)

@@ -5,6 +5,7 @@ What is passed on is valid JSON: a line end inside a string, which models write,
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Callable
@@ -22,6 +23,7 @@ _SPACES = re.compile(r"[ \t\n\r]+")
 _ESCAPES = frozenset('"\\/bfnrt')
 _MAX_SCALAR_CHARS = 400
 MAX_DEPTH = 512
+MAX_PYTHON_CHARS = 64 * 1024
 _CLOSING = {"{": "}", "[": "]"}
 
 
@@ -163,3 +165,15 @@ def _no_constant(name: str) -> Any:
 def compact(value: Any) -> str:
     """A value as the arguments of a call spell it."""
     return json.dumps(value, ensure_ascii=False)
+
+
+def python_value(text: str) -> Any:
+    """A Python literal. Raises MalformedCall."""
+    if len(text) > MAX_PYTHON_CHARS:
+        raise MalformedCall
+    try:
+        value = ast.literal_eval(text.strip())
+        compact(value)
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as exc:
+        raise MalformedCall from exc
+    return value

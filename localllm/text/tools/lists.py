@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from localllm.api import ToolSpec
+from localllm.text.tools import hermes
 from localllm.text.tools.form import Reader, Shape, Sink, ToolFormat
 from localllm.text.tools.readers import read_json_calls
 from localllm.text.tools.source import Reading, Source
@@ -16,6 +18,19 @@ def _reader(opened: str, closers: tuple[str, ...]) -> Reader:
         yield from read_json_calls(source, sink, closers=closers)
 
     return read
+
+
+def _read_tool_calls(source: Source, sink: Sink, tools: Sequence[ToolSpec]) -> Reading[None]:
+    """JSON behind the tag, or calls with tags of their own, as Hunyuan has them."""
+    yield from source.expect("<tool_calls>")
+    yield from source.space()
+    if not (yield from source.sees(hermes.OPEN)):
+        yield from read_json_calls(source, sink, closers=("</tool_calls>",))
+        return
+    while (yield from source.sees(hermes.OPEN)):
+        yield from hermes.read(source, sink, tools)
+        yield from source.space()
+    yield from source.skip("</tool_calls>")
 
 
 def _list(name: str, opened: str, *closers: str, close: str | None = None) -> ToolFormat:
@@ -35,7 +50,7 @@ def _list(name: str, opened: str, *closers: str, close: str | None = None) -> To
 
 GRANITE = _list("granite", "<|tool_call|>", "<|/tool_call|>", close="")
 NEMOTRON = _list("nemotron", "<TOOLCALL>", "</TOOLCALL>")
-APRIEL = _list("apriel", "<tool_calls>", "</tool_calls>")
+APRIEL = dataclasses.replace(_list("apriel", "<tool_calls>", "</tool_calls>"), read=_read_tool_calls)
 FIREFUNCTION = _list("firefunction", "functools", close="")
 
 _ACTION = "<|START_ACTION|>"

@@ -5,6 +5,8 @@ Behind the tag stand also calls of the built-in tools, `name.call(key="value")`.
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Sequence
 
 from localllm.api import ToolSpec
@@ -14,6 +16,7 @@ from localllm.text.tools.readers import read_json_calls, read_name
 from localllm.text.tools.source import MalformedCall, Reading, Source
 
 TAG = "<|python_tag|>"
+_KEY = re.compile(r"\w+")
 
 
 def read(source: Source, sink: Sink, _tools: Sequence[ToolSpec]) -> Reading[None]:
@@ -40,9 +43,8 @@ def _read_builtin(source: Source, sink: Sink) -> Reading[None]:
     start = "{"
     yield from source.space()
     while not (yield from source.skip(")")):
-        key, equals, rest = (yield from read_name(source)).partition("=")
-        if not equals or rest:
-            raise MalformedCall
+        key = yield from source.run(_KEY)
+        yield from source.expect("=")
         sink.arguments(start + compact(key) + ": " + (yield from read_value(source)))
         start = ", "
         yield from source.space()
@@ -65,3 +67,4 @@ FORMAT = ToolFormat(
     anywhere=False,
     one_call=True,
 )
+LLAMA4 = dataclasses.replace(FORMAT, name="llama4", marks=("<|header_start|>", '"parameters": '))

@@ -6,6 +6,7 @@ none is text, from its first character on.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -197,22 +198,18 @@ class ReasoningAndCalls:
 
 def joined(pieces: Sequence[AnswerPiece]) -> list[AnswerPiece]:
     """The same with neighbours of a kind in one."""
-    joined: list[AnswerPiece] = []
-    texts: list[str] = []
-    kind: object = None
-    for piece in [*pieces, None]:
-        now = type(piece)
-        if texts and now is not kind:
-            whole = "".join(texts)
-            joined.append(("text", whole) if kind is tuple else CallArguments(whole))
-            texts = []
-        kind = now
-        if piece is None:
-            break
-        if isinstance(piece, CallArguments):
-            texts.append(piece.text)
-        elif isinstance(piece, CallBegin | CallEnd):
-            joined.append(piece)
+    whole: list[AnswerPiece] = []
+    for kind, group in itertools.groupby(pieces, _kind):
+        if kind == "arguments":
+            whole.append(CallArguments("".join(piece[0] for piece in group)))
+        elif kind == "text" or kind == "reasoning":  # noqa: PLR1714  mypy narrows this way
+            whole.append((kind, "".join(piece[-1] for piece in group)))
         else:
-            texts.append(piece[1])
-    return joined
+            whole += group
+    return whole
+
+
+def _kind(piece: AnswerPiece) -> str:
+    if isinstance(piece, CallArguments):
+        return "arguments"
+    return "call" if isinstance(piece, CallBegin | CallEnd) else piece[0]

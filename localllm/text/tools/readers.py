@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from localllm.api import ToolSpec
 from localllm.text.tools.form import Sink
-from localllm.text.tools.json_text import Emit, compact, copy_value, parsed, read_string, read_value
+from localllm.text.tools.json_text import Emit, compact, copy_value, parsed, python_value, read_string, read_value
 from localllm.text.tools.source import MalformedCall, Reading, Source
 
 NAME = re.compile(r"[^\s<>\"'{}\[\](),;]+")
@@ -168,14 +168,22 @@ def _typed(text: str, schema: object, *, guess: bool) -> str:
     try:
         value = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
-        # Models write Python's words too.
-        word = {"True": True, "False": False, "None": None}.get(text.strip(), text)
-        return compact(word if "string" not in kinds else text)
+        return compact(text if "string" in kinds else _python(text))
     if isinstance(value, str) and text.strip().startswith('"') and "string" in kinds:
         return compact(text)  # quotes that are part of the value
     if not isinstance(value, str) and "string" in kinds and not kinds & {_kind(value), "any"}:
         return compact(text)
     return compact(value)
+
+
+def _python(text: str) -> Any:
+    """A value that a model wrote as Python would print it, or the text itself."""
+    if text.strip() not in ("True", "False", "None") and text.lstrip()[:1] not in ("{", "["):
+        return text
+    try:
+        return python_value(text)
+    except MalformedCall:
+        return text
 
 
 def _refuse(name: str) -> Any:
