@@ -11,6 +11,9 @@ from localllm.model_shape import ModelFacts, compute_bytes, kv_bytes_per_token, 
 # With the token that comes anyway these make rows that kernels compute together.
 SIZES = (15, 7, 3)
 
+# Of a recurrent state that drafts are to be taken back from, llama.cpp keeps a copy for each.
+RECURRENT_DRAFTS = 3
+
 # Every token that may be guessed has its logits kept, in the graph and in the output buffer: this is what all of them
 # may take, and what share of the memory that is free after the load.
 LOGITS_BYTES = 96 * 2**20
@@ -36,12 +39,15 @@ class DraftFiles:
 def choose_max_drafts(facts: ModelFacts, num_slots: int, left_bytes: int) -> int:
     """How many tokens may be guessed ahead for one sequence in one step; 0 where nothing can be taken back.
 
+    A recurrent state can be where the model's own draft layers are loaded, see `mtp_bytes`, and only then.
+
     `left_bytes` is what the load leaves free.
     """
-    if facts.task != "generate" or facts.recurrent_bytes:
+    if facts.task != "generate" or (facts.recurrent_bytes and not facts.nextn_bytes):
         return 0
     most = min(LOGITS_BYTES, left_bytes // LOGITS_SHARE)
-    return next((size for size in SIZES if logits_bytes(facts, num_slots, size) <= most), 0)
+    found = next((size for size in SIZES if logits_bytes(facts, num_slots, size) <= most), 0)
+    return min(found, RECURRENT_DRAFTS) if facts.recurrent_bytes else found
 
 
 def logits_bytes(facts: ModelFacts, num_slots: int, max_drafts: int) -> int:
@@ -72,16 +78,19 @@ def draft_bytes(draft: DraftFiles | None, chosen: LoadPlan, left_bytes: int) -> 
 def mtp_bytes(
     facts: ModelFacts, chosen: LoadPlan, left_bytes: int, kv_type_k: str = "f16", kv_type_v: str = "f16"
 ) -> int:
-    """What a model's own draft layers take beside it: weights, their cells, scratch. 0: it has none, or no room.
+    """What a model's own draft layers take beside it: weights, their cells, scratch. 0: it runs none.
 
     `left_bytes` is what the load leaves free.
     """
-    if not facts.nextn_bytes:
+    shares_cells = chosen.kv_layout == "unified" and chosen.num_slots > 1
+    if not facts.nextn_bytes or (facts.recurrent_bytes and shares_cells):
+        # llama.cpp copies a recurrent state within one pool as it was before tokens were taken back.
         return 0
     per_stream = chosen.num_cells if chosen.kv_layout == "unified" else chosen.num_cells // chosen.num_slots
     scratch = compute_bytes(facts, per_stream, num_batch=chosen.num_batch, num_slots=MTP_OUTPUTS * chosen.num_slots)
     cells = chosen.num_cells * nextn_kv_bytes_per_token(facts, kv_type_k, kv_type_v)
     # Hidden states: in the model's output buffer, in the batch it is made of, and there once more.
     hidden = 3 * 4 * chosen.num_batch * facts.num_embd
-    needed = facts.nextn_bytes + cells + scratch + hidden
+    states = RECURRENT_DRAFTS * facts.recurrent_bytes * chosen.num_slots
+    needed = facts.nextn_bytes + cells + scratch + hidden + states
     return needed if needed <= left_bytes // MTP_SHARE else 0

@@ -105,6 +105,8 @@ def plan_load(
     if max_drafts and draft is None:
         own_bytes = mtp_bytes(facts, chosen, left, wanted.kv_type_k or "f16", wanted.kv_type_v or "f16")
         left -= own_bytes
+    if facts.recurrent_bytes and not own_bytes:
+        max_drafts = 0
     host_bytes = min(HOST_CACHE_BYTES, left // HOST_CACHE_SHARE)
     spec = LoadSpec(
         paths=tuple(str(path) for path in paths),

@@ -71,6 +71,7 @@ class Nextn(NamedTuple):
 # Architectures whose own draft layers llama.cpp can run, and leaves out unless they are asked for.
 NEXTN: dict[str, Nextn] = {
     "glm4moe": Nextn(("nextn.eh_proj", "nextn.enorm", "nextn.hnorm", "ffn_gate_inp")),
+    "qwen35": Nextn(("nextn.eh_proj", "nextn.enorm", "nextn.hnorm")),
     "mimo2": Nextn(("nextn.eh_proj", "nextn.enorm", "nextn.hnorm", "attn_qkv", "ffn_gate", "ffn_up", "ffn_down"), True),
 }
 _POOLINGS = {1: "mean", 2: "cls", 3: "last", 4: "rank"}  # llama.cpp's numbers

@@ -45,7 +45,8 @@ def test_draft_layers_are_no_part_of_the_model_and_counted_apart(tmp_path: Path,
     assert facts.weight_bytes + facts.nextn_bytes == sum(tensor.nbytes for tensor in tensors.values())
     assert nextn_kv_bytes_per_token(facts) == 2 * 2 * NUM_KV_HEADS * HEAD_DIM
     assert nextn_kv_bytes_per_token(facts, "q8_0") < nextn_kv_bytes_per_token(facts)
-    assert kv_bytes_per_token(facts) == 2 * 2 * NUM_KV_HEADS * HEAD_DIM * NUM_TRUNK
+    num_attending = 1 if kind == "qwen35" else NUM_TRUNK
+    assert kv_bytes_per_token(facts) == 2 * 2 * NUM_KV_HEADS * HEAD_DIM * num_attending
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -54,6 +55,7 @@ def test_a_model_that_drafts_for_itself_is_loaded_so(tmp_path: Path, kind: Nextn
     stripped = planned(write_nextn_model(tmp_path / "stripped.gguf", kind, stripped=True))
     assert (whole.spec.use_mtp, stripped.spec.use_mtp) == (True, False)
     assert whole.needed_bytes > stripped.needed_bytes
+    assert (whole.spec.max_drafts, stripped.spec.max_drafts) == ((3, 0) if kind == "qwen35" else (15, 15))
 
 
 def test_without_room_the_model_does_without(tmp_path: Path) -> None:
@@ -64,6 +66,21 @@ def test_without_room_the_model_does_without(tmp_path: Path) -> None:
     assert mtp_bytes(facts, chosen, 2 * needed) == needed
     assert mtp_bytes(facts, chosen, 2 * needed - 1) == 0
     assert mtp_bytes(msgspec.structs.replace(facts, nextn_bytes=0), chosen, 8 * GIB) == 0
+
+
+def test_a_recurrent_state_is_taken_back_in_streams_only(tmp_path: Path) -> None:
+    facts = loading.read_facts("m", [write_nextn_model(tmp_path / "m.gguf", "qwen35")])
+    assert facts.recurrent_bytes > 0
+    host = [DeviceMemory("CPU", 8 * GIB, is_host=True)]
+    found = {
+        (layout, num_slots): mtp_bytes(
+            facts, plan(facts, host, LoadOptions(num_ctx=1024, kv_layout=layout, num_slots=num_slots)), 8 * GIB
+        )
+        for layout in ("streams", "unified")
+        for num_slots in (1, 4)
+    }
+    assert found["unified", 4] == 0
+    assert 0 < found["unified", 1] == found["streams", 1] < found["streams", 4]
 
 
 def test_more_layers_than_llama_cpp_takes_are_left_alone(tmp_path: Path) -> None:

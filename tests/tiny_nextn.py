@@ -31,11 +31,13 @@ from tests.tiny_models import (
     vocabulary,
 )
 
-NextnKind = Literal["glm4moe", "mimo2"]
+NextnKind = Literal["glm4moe", "mimo2", "qwen35"]
 Head = Literal["random", "repeats", "agrees"]
 
-KINDS: tuple[NextnKind, ...] = ("glm4moe", "mimo2")
+KINDS: tuple[NextnKind, ...] = ("glm4moe", "mimo2", "qwen35")
 NUM_TRUNK = 3
+# Of `qwen35`: the last layer attends, the others are recurrent.
+NUM_LINEAR_HEADS, LINEAR_HEAD_DIM, CONV = 2, 16, 4
 
 
 def write_nextn_model(
@@ -149,7 +151,33 @@ def _mimo2(weights: _Weights, _layer: int, _is_head: bool) -> Tensors:
     }
 
 
-_LAYERS = {"glm4moe": _glm4moe, "mimo2": _mimo2}
+def _qwen35(weights: _Weights, layer: int, is_head: bool) -> Tensors:
+    parts = _dense(weights) | {"post_attention_norm.weight": weights.ones(NUM_EMBD)}
+    if is_head or layer == NUM_TRUNK - 1:
+        num_q, num_kv = NUM_HEADS * HEAD_DIM, NUM_KV_HEADS * HEAD_DIM
+        return parts | {
+            "attn_q.weight": weights.matrix(2 * num_q, NUM_EMBD, gain=2.0),  # with a gate for each
+            "attn_k.weight": weights.matrix(num_kv, NUM_EMBD, gain=2.0),
+            "attn_v.weight": weights.matrix(num_kv, NUM_EMBD),
+            "attn_output.weight": weights.matrix(NUM_EMBD, num_q),
+            "attn_q_norm.weight": 2 * weights.ones(HEAD_DIM),
+            "attn_k_norm.weight": 2 * weights.ones(HEAD_DIM),
+        }
+    inner = NUM_LINEAR_HEADS * LINEAR_HEAD_DIM
+    return parts | {
+        "attn_qkv.weight": weights.matrix(3 * inner, NUM_EMBD, gain=2.0),
+        "attn_gate.weight": weights.matrix(inner, NUM_EMBD),
+        "ssm_conv1d.weight": weights.matrix(3 * inner, CONV),
+        "ssm_dt.bias": np.zeros(NUM_LINEAR_HEADS, np.float32),
+        "ssm_a": np.full(NUM_LINEAR_HEADS, -0.05, np.float32),  # long memory
+        "ssm_beta.weight": weights.matrix(NUM_LINEAR_HEADS, NUM_EMBD),
+        "ssm_alpha.weight": weights.matrix(NUM_LINEAR_HEADS, NUM_EMBD),
+        "ssm_norm.weight": weights.ones(LINEAR_HEAD_DIM),
+        "ssm_out.weight": weights.matrix(NUM_EMBD, inner, gain=2.0),
+    }
+
+
+_LAYERS = {"glm4moe": _glm4moe, "mimo2": _mimo2, "qwen35": _qwen35}
 
 
 def _add_glm4moe(writer: gguf.GGUFWriter, _num_layers: int) -> None:
@@ -172,4 +200,15 @@ def _add_mimo2(writer: gguf.GGUFWriter, num_layers: int) -> None:
     writer.add_sliding_window_pattern([layer % 2 == 0 and layer < NUM_TRUNK for layer in range(num_layers)])
 
 
-_ADD_METADATA = {"glm4moe": _add_glm4moe, "mimo2": _add_mimo2}
+def _add_qwen35(writer: gguf.GGUFWriter, _num_layers: int) -> None:
+    _add_attention(writer)
+    writer.add_rope_dimension_sections([4, 4, 4, 4])
+    writer.add_full_attention_interval(NUM_TRUNK)
+    writer.add_ssm_conv_kernel(CONV)
+    writer.add_ssm_inner_size(NUM_LINEAR_HEADS * LINEAR_HEAD_DIM)
+    writer.add_ssm_state_size(LINEAR_HEAD_DIM)
+    writer.add_ssm_time_step_rank(NUM_LINEAR_HEADS)
+    writer.add_ssm_group_count(NUM_LINEAR_HEADS)
+
+
+_ADD_METADATA = {"glm4moe": _add_glm4moe, "mimo2": _add_mimo2, "qwen35": _add_qwen35}

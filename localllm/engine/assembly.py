@@ -224,6 +224,7 @@ def load(
         host_tokens=spec.host_tokens,
         cost=runner.state_cost(),
         use_disk=spec.prefix_disk_bytes > 0,
+        max_cut=runner.max_cut,
     )
     cost = StepCost(spec.num_batch, spec.step_target_us)
     scheduler = Scheduler(cache, cost, num_ctx=spec.num_ctx, num_batch=spec.num_batch)

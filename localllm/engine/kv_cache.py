@@ -49,7 +49,8 @@ class KVCache:
     Methods that take `ops` append what has to be carried out, in order, for the account to be true.
 
     `kind` says what can be cut back to a shorter prefix; where something cannot, prompts get checkpoints, also where
-    their `turn_tokens` are. `host_tokens`, `cost` and `use_disk`: see SavedPrefixes.
+    their `turn_tokens` are. `max_cut` tokens of a running sequence may be taken back right after they were computed
+    even where `kind` says nothing can. `host_tokens`, `cost` and `use_disk`: see SavedPrefixes.
     """
 
     def __init__(
@@ -63,7 +64,9 @@ class KVCache:
         host_tokens: int = 0,
         cost: StateCost = NO_COST,
         use_disk: bool = False,
+        max_cut: int = 0,
     ) -> None:
+        self.max_cut = max_cut
         self.layout: Layout = layout
         self.num_slots = num_slots
         self.num_cells = num_cells
@@ -176,6 +179,9 @@ class KVCache:
 
     def cut(self, slot: int, num_computed: int, ops: list[Op]) -> None:
         """Keep the first `num_computed` tokens of a busy slot: what follows was computed and proved wrong."""
+        if ops and isinstance(ops[-1], Trim) and ops[-1].slot == slot:
+            # Where little can be taken back, it can be once.
+            ops.pop()
         ops.append(Trim(slot, num_computed))
         self._cells.trim(slot, num_computed)
 
@@ -237,7 +243,7 @@ class KVCache:
     @property
     def can_trim(self) -> bool:
         """Can tokens of a running sequence be taken back?"""
-        return self.kind in ("plain", "window")
+        return self.kind in ("plain", "window") or self.max_cut > 0
 
     @property
     def num_free_cells(self) -> int:

@@ -112,12 +112,16 @@ class LlamaRunner:
         params.n_threads = spec.num_threads
         params.n_threads_batch = spec.num_threads_batch or spec.num_threads
         params.kv_unified = spec.kv_layout == "unified"
+        if spec.use_mtp and model.kind == "hybrid":
+            # A state kept for each of the last tokens, so that as many can be taken back.
+            params.n_rs_seq = spec.max_drafts
         params.no_perf = True
         self._context = C.llama_init_from_model(model.handle, params)
         if not self._context:
             hint = "ask for less context (--ctx) or fewer slots"
             raise EngineLoadError(f"no memory for a context of {spec.num_cells} tokens", hint=hint)
         self.states = States(self._context, unified=params.kv_unified)
+        self.max_cut: int = C.llama_n_rs_seq(self._context)
         self._kind: StateKind = model.kind
         self._num_swa: int = C.llama_model_n_swa(model.handle)
         self._lock = model.adapters.lock
