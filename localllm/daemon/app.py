@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Message, Receive, Scope, Send
 
-from localllm.daemon import anthropic, native, ollama, openai
+from localllm.daemon import anthropic, native, ollama, openai, openapi
 from localllm.daemon.context import Daemon
 from localllm.daemon.dialect import Call, Dialect, Endpoint, Reply
 from localllm.daemon.errors import (
@@ -35,7 +35,8 @@ from localllm.errors import LocalLLMError
 logger = logging.getLogger(__name__)
 
 # The first whose prefix a path has gives an unknown path its error.
-DIALECTS: tuple[Dialect, ...] = (native.DIALECT, ollama.DIALECT, anthropic.DIALECT, openai.DIALECT)
+_APIS: tuple[Dialect, ...] = (native.DIALECT, ollama.DIALECT, anthropic.DIALECT, openai.DIALECT)
+DIALECTS = (openapi.describing(_APIS), *_APIS)
 
 
 class App:

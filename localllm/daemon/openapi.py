@@ -1,260 +1,253 @@
-"""The OpenAPI document of all dialects, made from their routes and the very types their bodies are read with."""
+"""The OpenAPI document of all dialects, made from what their routes declare and the types they decode and encode.
+
+Nothing is described twice: a route's Endpoint names its types, msgspec gives their schemas. OpenAPI 3.1 has no word for
+the items of a stream: `x-itemSchema` is that of one event's data, or of one line.
+"""
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import Any, TypedDict
 
 import msgspec
 
-from localllm.api import (
-    ChatRequest,
-    CompletionRequest,
-    Control,
-    Embeddings,
-    EmbedRequest,
-    Event,
-    LoadedModel,
-    ModelInfo,
-    Ranking,
-    Rendered,
-    RerankRequest,
-    RunningRequest,
-    Status,
-)
-from localllm.daemon.anthropic import requests as anthropic
-from localllm.daemon.dialect import Call, Dialect, Endpoint, Reply
-from localllm.daemon.limits import Limits
-from localllm.daemon.native import error_body, json_reply
-from localllm.daemon.native import requests as native
-from localllm.daemon.ollama import bodies as ollama
-from localllm.daemon.ollama.making import CreateBody
-from localllm.daemon.ollama.models import CopyBody, ModelBody
-from localllm.daemon.openai import requests as openai
-from localllm.daemon.openai.batches.routes import BatchBody
-from localllm.daemon.openai.responses.requests import ResponseBody
-from localllm.daemon.openai.vectors import EmbeddingBody, RerankBody
+from localllm.daemon.dialect import EVENTS, LINES, Call, Dialect, Endpoint, Reply, Returns
+from localllm.daemon.guard import PUBLIC_PATHS
+from localllm.daemon.native import json_reply
+from localllm.daemon.native.shapes import Error
+from localllm.daemon.native.values import error_body
 
 PATH = "/openapi.json"
-JSON, SSE, NDJSON, TEXT = "application/json", "text/event-stream", "application/x-ndjson", "text/plain"
-_API = "/api/localllm/"
-_REF = "#/components/schemas/{name}"
-
-
-class Health(msgspec.Struct):
-    """The reply of /health."""
-
-    status: Literal["ok", "draining"]
-
-
-class Props(msgspec.Struct):
-    """The reply of props."""
-
-    version: str
-    pid: int
-    uptime_s: float
-    default_model: str
-    limits: Limits
-    loaded: list[LoadedModel]
-
-
-class ModelCount(msgspec.Struct):
-    """What one model runs."""
-
-    model: str
-    num_active: int
-    num_waiting: int
-
-
-class Queue(msgspec.Struct):
-    """The reply of queue."""
-
-    num_active: int
-    num_places: int
-    models: list[ModelCount]
-    requests: list[RunningRequest]
-
-
-class Installed(msgspec.Struct):
-    """The reply of models."""
-
-    models: list[ModelInfo]
-
-
-class Loaded(msgspec.Struct):
-    """The reply of loaded."""
-
-    models: list[LoadedModel]
-
-
-class Unloaded(msgspec.Struct):
-    """The reply of unload."""
-
-    model: str
-
-
-class Tokens(msgspec.Struct):
-    """The reply of tokenize."""
-
-    model: str
-    tokens: list[int]
-
-
-class Text(msgspec.Struct):
-    """The reply of detokenize."""
-
-    model: str
-    text: str
-
-
-class Steered(msgspec.Struct):
-    """The reply of control."""
-
-    id: str
-    control: Control
-
-
-# What a path is sent, by its method and path. A POST that is not here takes no JSON.
-TAKES: dict[str, Any] = {
-    _API + "chat": ChatRequest,
-    _API + "complete": CompletionRequest,
-    _API + "infill": native.InfillBody,
-    _API + "render": ChatRequest,
-    _API + "tokenize": native.TokenizeBody,
-    _API + "detokenize": native.DetokenizeBody,
-    _API + "embed": EmbedRequest,
-    _API + "rerank": RerankRequest,
-    _API + "load": native.LoadBody,
-    _API + "unload": native.UnloadBody,
-    _API + "pull": native.PullBody,
-    _API + "control": native.ControlBody,
-    "/api/generate": ollama.GenerateBody,
-    "/api/chat": ollama.ChatBody,
-    "/api/embed": ollama.EmbedBody,
-    "/api/embeddings": ollama.EmbeddingBody,
-    "/api/show": ModelBody,
-    "/api/pull": ModelBody,
-    "/api/push": ModelBody,
-    "/api/copy": CopyBody,
-    "/api/delete": ModelBody,
-    "/api/create": CreateBody,
-    "/v1/messages": anthropic.MessagesBody,
-    "/v1/messages/count_tokens": anthropic.CountBody,
-    "/v1/chat/completions": openai.ChatBody,
-    "/v1/chat/completions/input_tokens": openai.ChatBody,
-    "/v1/completions": openai.CompletionBody,
-    "/v1/embeddings": EmbeddingBody,
-    "/v1/rerank": RerankBody,
-    "/rerank": RerankBody,
-    "/v1/responses": ResponseBody,
-    "/v1/responses/input_tokens": ResponseBody,
-    "/v1/batches": BatchBody,
+_STREAMS = {EVENTS: "Server-sent events, each with one value as its data.", LINES: "One JSON value a line."}
+# What any request may get: unsound, without a key, of a stranger, too slow, too long, too many, broken, busy.
+_ANY = (400, 401, 403, 408, 414, 429, 431, 500, 503)
+_WITH_BODY = (413, 415)
+# Refused before it is known whose request it is.
+_BY_THE_EDGE = (400, 408, 414, 431)
+_REFERENCE = "#/components/schemas/"
+_HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "RequestId": ("what the daemon's log calls this request", {"type": "string"}),
+    "RetryAfter": ("seconds after which asking again may help", {"type": "integer", "minimum": 1}),
+    "ShouldRetry": ("that asking again is useless", {"enum": ["false"]}),
+    "Authenticate": ("how to show a key", {"const": "Bearer"}),
 }
-# What it answers with: a type of JSON, or (media type, type of each event or line).
-GIVES: dict[str, Any] = {
-    "/health": Health,
-    "/metrics": (TEXT, str),
-    _API + "props": Props,
-    _API + "queue": Queue,
-    _API + "status": (SSE, Status),
-    _API + "control": Steered,
-    _API + "models": Installed,
-    _API + "loaded": Loaded,
-    _API + "load": (SSE, Event),
-    _API + "unload": Unloaded,
-    _API + "pull": (SSE, Event),
-    _API + "chat": (SSE, Event),
-    _API + "complete": (SSE, Event),
-    _API + "infill": (SSE, Event),
-    _API + "render": Rendered,
-    _API + "tokenize": Tokens,
-    _API + "detokenize": Text,
-    _API + "embed": Embeddings,
-    _API + "rerank": Ranking,
-    _API + "inspect/{id}/replay": (SSE, Event),
-}
-# The forms in which other dialects stream, where the body asks for it.
-_STREAMS = {"ollama": NDJSON, "openai": SSE, "anthropic": SSE}
+_INTRO = (
+    "localllm's HTTP API: its own, and those of OpenAI, Ollama and Anthropic, each with its own shape of errors. "
+    "Fields that are not described are ignored in requests."
+)
 
 
-def describing(dialects: tuple[Dialect, ...]) -> Dialect:
-    """A dialect of one route, that describes the others."""
+class EdgeDetail(TypedDict):
+    """What is wrong."""
 
-    async def describe(call: Call) -> Reply:
+    message: str
+    type: str
+    param: None
+    code: str
+
+
+class EdgeError(TypedDict):
+    """The body of an error found before a request was whole; the connection is closed behind it."""
+
+    error: EdgeDetail
+
+
+class Openapi(TypedDict):
+    """An OpenAPI document."""
+
+    openapi: str
+    info: dict[str, Any]
+    security: list[dict[str, list[str]]]
+    paths: dict[str, Any]
+    components: dict[str, Any]
+
+
+def describing(dialects: Sequence[Dialect]) -> Dialect:
+    """A dialect of one route, which serves the document of `dialects` and of itself."""
+    made: list[bytes] = []
+
+    async def openapi(call: Call) -> Reply:
         """This document."""
-        return json_reply(_document(dialects, call.daemon.version))
+        if not made:
+            made.append(msgspec.json.encode(document([*dialects, own], call.daemon.version)))
+        return json_reply(msgspec.Raw(made[0]))
 
-    return Dialect("openapi", PATH, (Endpoint("GET", PATH, describe),), error_body)
-
-
-@functools.cache
-def _document(dialects: tuple[Dialect, ...], version: str) -> dict[str, Any]:
-    return document(dialects, version)
+    route = Endpoint("GET", PATH, openapi, returns=(Returns(Openapi),))
+    own = Dialect("openapi", PATH, (route,), error_body, error_type=Error)
+    return own
 
 
 def document(dialects: Iterable[Dialect], version: str) -> dict[str, Any]:
-    """The document. Where two dialects share a path, told apart by a header, the first one describes it."""
-    endpoints = [(dialect, endpoint) for dialect in dialects for endpoint in dialect.endpoints]
-    types = [TAKES[e.path] for _, e in endpoints if e.path in TAKES]
-    types += [
-        kind[1] if isinstance(kind, tuple) else kind for kind in (GIVES.get(e.path) for _, e in endpoints) if kind
-    ]
-    types = list(dict.fromkeys(types))
-    schemas, components = msgspec.json.schema_components(types, ref_template=_REF)
-    schema_of = dict(zip(types, schemas, strict=True))
+    """The document. Routes that share a path and method (told apart by a header) are one operation there."""
     paths: dict[str, dict[str, Any]] = {}
-    for dialect, endpoint in endpoints:
-        methods = paths.setdefault(re.sub(r"\{(\w+)(?::\w+)?\}", r"{\1}", endpoint.path), {})
-        methods.setdefault(endpoint.method.lower(), _operation(dialect, endpoint, schema_of))
+    schemas: dict[str, Any] = {}
+    for dialect in dialects:
+        types = _Types(dialect)
+        schemas |= types.components
+        for endpoint in dialect.endpoints:
+            path = template(endpoint.path)
+            operations = paths.setdefault(path, {})
+            method = endpoint.method.lower()
+            made = _operation(dialect, endpoint, types)
+            operations[method] = _merged(operations[method], made) if method in operations else made
+    headers = {name: {"description": text, "schema": schema} for name, (text, schema) in _HEADERS.items()}
+    responses = _shared([operation for operations in paths.values() for operation in operations.values()])
     return {
         "openapi": "3.1.0",
-        "info": {"title": "localllm", "version": version, "description": "Language models on this machine."},
+        "info": {"title": "localllm", "version": version, "description": _INTRO},
+        "security": [{}, {"bearer": []}, {"xApiKey": []}, {"apiKey": []}],
         "paths": paths,
         "components": {
-            "schemas": components,
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-        },
-        "security": [{}, {"key": []}],
-    }
-
-
-def _operation(dialect: Dialect, endpoint: Endpoint, schema_of: dict[Any, Any]) -> dict[str, Any]:
-    words = " ".join((endpoint.handler.__doc__ or "").split())
-    operation: dict[str, Any] = {
-        "operationId": re.sub(r"\W+", "_", f"{endpoint.method.lower()}{endpoint.path}").strip("_"),
-        "tags": [dialect.name],
-        "summary": words.partition(". ")[0].rstrip("."),
-        "description": words,
-        "responses": {
-            "200": {"description": "Done.", "content": _content(dialect, endpoint, schema_of)},
-            "default": {
-                "description": "What was wrong with it, in this dialect's shape.",
-                "content": {JSON: {"schema": {"type": "object"}}},
+            "schemas": schemas,
+            "responses": responses,
+            "headers": headers,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "xApiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                "apiKey": {"type": "apiKey", "in": "header", "name": "api-key"},
             },
         },
     }
-    names = re.findall(r"\{(\w+)", endpoint.path)
-    if names:
-        operation["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-            for name in names
-        ]
-    if endpoint.path in TAKES and endpoint.method in ("POST", "DELETE"):
-        schema = schema_of[TAKES[endpoint.path]]
-        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": schema}}}
-    return operation
 
 
-def _content(dialect: Dialect, endpoint: Endpoint, schema_of: dict[Any, Any]) -> dict[str, Any]:
-    kind = GIVES.get(endpoint.path)
-    if isinstance(kind, tuple):
-        media, each = kind
-        return {media: {"schema": {"type": "string"}, "x-each": schema_of[each]} if media == SSE else {}}
-    if kind is not None:
-        return {JSON: {"schema": schema_of[kind]}}
-    content: dict[str, Any] = {JSON: {}}
-    if endpoint.path in TAKES and dialect.name in _STREAMS:
-        content[_STREAMS[dialect.name]] = {}
-    return content
+def _shared(operations: list[dict[str, Any]]) -> dict[str, Any]:
+    """The errors that several operations have alike, each named once; there they become references."""
+    shared: dict[str, Any] = {}
+    for operation in operations:
+        for status, response in operation["responses"].items():
+            name = f"{operation['tags'][0]}.{status}"
+            if int(status) >= 400 and shared.setdefault(name, response) == response:
+                operation["responses"][status] = {"$ref": f"#/components/responses/{name}"}
+    return shared
+
+
+def template(path: str) -> str:
+    """A path in OpenAPI's syntax: without Starlette's converters."""
+    return re.sub(r"\{(\w+):\w+\}", r"{\1}", path)
+
+
+class _Types:
+    """The schemas of all types of a dialect. Their names begin with its own, as two may have one of the same name."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        types: list[Any] = [EdgeError, dialect.error_type]
+        for endpoint in dialect.endpoints:
+            types += [endpoint.body, endpoint.query, *(returns.type for returns in endpoint.returns)]
+        self._types = [kind for i, kind in enumerate(types) if kind is not None and kind not in types[:i]]
+        prefix = f"{dialect.name}."
+        self._schemas, found = msgspec.json.schema_components(self._types, ref_template=f"{_REFERENCE}{prefix}{{name}}")
+        self.components = {prefix + name: schema for name, schema in found.items()}
+
+    def schema(self, kind: Any) -> dict[str, Any]:
+        """The schema of one of the types."""
+        schema: dict[str, Any] = self._schemas[self._types.index(kind)]
+        return schema
+
+    def fields(self, kind: Any) -> dict[str, Any]:
+        """The schemas of a structure's fields."""
+        name = self.schema(kind)["$ref"].removeprefix(_REFERENCE)
+        fields: dict[str, Any] = self.components[name]["properties"]
+        return fields
+
+
+def _operation(dialect: Dialect, endpoint: Endpoint, types: _Types) -> dict[str, Any]:
+    words = (endpoint.handler.__doc__ or "").strip()
+    slug = re.sub(r"\W+", "_", endpoint.path).strip("_") or "root"
+    made: dict[str, Any] = {
+        "operationId": f"{endpoint.method.lower()}_{slug}",
+        "tags": [dialect.name],
+        "summary": words.split("\n", 1)[0],
+        "parameters": _parameters(endpoint, types),
+        "responses": _responses(dialect, endpoint, types),
+    }
+    if endpoint.body is not None:
+        content = {"schema": types.schema(endpoint.body)}
+        made["requestBody"] = {"required": True, "content": {endpoint.body_media: content}}
+    if endpoint.path in PUBLIC_PATHS:
+        made["security"] = []
+    if endpoint.manages:
+        made["description"] = "Not with a key for asking only."
+    return made
+
+
+def _parameters(endpoint: Endpoint, types: _Types) -> list[dict[str, Any]]:
+    text = {"type": "string"}
+    found: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": text} for name in re.findall(r"\{(\w+)", endpoint.path)
+    ]
+    if endpoint.query is not None:
+        fields = types.fields(endpoint.query)
+        found += [{"name": name, "in": "query", "schema": schema} for name, schema in fields.items()]
+    if endpoint.header is not None:
+        found.append({"name": endpoint.header, "in": "header", "schema": text})
+    return found
+
+
+def _responses(dialect: Dialect, endpoint: Endpoint, types: _Types) -> dict[str, Any]:
+    made: dict[str, dict[str, Any]] = {}
+    for returns in endpoint.returns:
+        response = made.setdefault(str(returns.status), _response(returns.status))
+        if returns.media:
+            response.setdefault("content", {})[returns.media] = _content(returns, dialect, types)
+    has_body = endpoint.method in ("POST", "PUT")
+    fails = {*_ANY, *(_WITH_BODY if has_body else ()), *endpoint.fails, *dialect.more_statuses}
+    for status in sorted(fails):
+        response = made.setdefault(str(status), _response(status))
+        if endpoint.method == "HEAD":
+            continue
+        kinds = [dialect.error_type, *([EdgeError] if status in _BY_THE_EDGE else [])]
+        content = response.setdefault("content", {})
+        for kind in kinds:
+            _widen(content, "application/json", {"schema": types.schema(kind)})
+    return dict(sorted(made.items()))
+
+
+def _response(status: int) -> dict[str, Any]:
+    """A response without its content yet."""
+    names = {"x-request-id": "RequestId"}
+    if status == 401:
+        names["www-authenticate"] = "Authenticate"
+    if status >= 409:
+        names |= {"retry-after": "RetryAfter", "x-should-retry": "ShouldRetry"}
+    headers = {header: {"$ref": f"#/components/headers/{name}"} for header, name in names.items()}
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "Overloaded"
+    return {"description": phrase, "headers": headers}
+
+
+def _content(returns: Returns, dialect: Dialect, types: _Types) -> dict[str, Any]:
+    schema = types.schema(returns.type) if returns.type is not None else {}
+    if returns.media in _STREAMS:
+        text = {"type": "string", "description": _STREAMS[returns.media]}
+        return {"schema": text, "x-itemSchema": {"anyOf": [schema, types.schema(dialect.error_type)]}}
+    return {"schema": schema or {"type": "string"}}
+
+
+def _widen(content: dict[str, Any], media: str, more: dict[str, Any]) -> None:
+    """Add an alternative to a medium's schemas."""
+    known = content.setdefault(media, {})
+    for name, schema in more.items():
+        here = known.get(name)
+        kinds = [] if here is None else here.get("anyOf", [here])
+        added = [kind for kind in schema.get("anyOf", [schema]) if kind not in kinds]
+        both = [*kinds, *added]
+        known[name] = both[0] if len(both) == 1 else {"anyOf": both}
+
+
+def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """One operation of two."""
+    made = dict(first)
+    made["tags"] = [*first["tags"], *second["tags"]]
+    names = {parameter["name"] for parameter in first["parameters"]}
+    made["parameters"] = first["parameters"] + [p for p in second["parameters"] if p["name"] not in names]
+    responses = dict(first["responses"])
+    for status, response in second["responses"].items():
+        known = responses.setdefault(status, response)
+        for media, content in response.get("content", {}).items():
+            _widen(known.setdefault("content", {}), media, content)
+    made["responses"] = dict(sorted(responses.items()))
+    return made

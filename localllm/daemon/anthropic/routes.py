@@ -77,7 +77,7 @@ async def show_model(call: Call) -> Reply:
     raise HttpError(404, "model_not_found", f"no model {wanted}", hint="/v1/models lists what is installed")
 
 
-_MESSAGES = (Returns(MessageValue), Returns(MessageEvent | Error, EVENTS))
+_MESSAGES = (Returns(MessageValue), Returns(MessageEvent, EVENTS))
 _MODEL = (Returns(Model),)
 DIALECT = Dialect(
     "anthropic",

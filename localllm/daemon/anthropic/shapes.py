@@ -28,6 +28,12 @@ class Error(TypedDict):
     error: ErrorDetail
 
 
+class OutputDetails(TypedDict):
+    """Of the output's tokens."""
+
+    thinking_tokens: int
+
+
 class UsageValue(TypedDict):
     """Tokens of a request; those of the input that came from the cache are counted apart."""
 
@@ -35,6 +41,7 @@ class UsageValue(TypedDict):
     cache_creation_input_tokens: int
     cache_read_input_tokens: int
     output_tokens: int
+    output_tokens_details: NotRequired[OutputDetails]
 
 
 class BlockValue(TypedDict):

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from localllm.api import ChatRequest, CompletionRequest, EmbedRequest, RerankRequest
-from localllm.daemon.dialect import Call, Endpoint, Reply
+from typing import Any
+
+from localllm.api import (
+    ChatRequest,
+    CompletionRequest,
+    Embeddings,
+    EmbedRequest,
+    Event,
+    Ranking,
+    Rendered,
+    RerankRequest,
+)
+from localllm.daemon.dialect import EVENTS, MODEL, Call, Endpoint, Handler, Reply, Returns
 from localllm.daemon.native.requests import (
     DetokenizeBody,
     InfillBody,
@@ -11,6 +22,7 @@ from localllm.daemon.native.requests import (
     read,
     read_request,
 )
+from localllm.daemon.native.shapes import TextOfTokens, Tokens
 from localllm.daemon.native.values import EventsEncoder, json_reply
 from localllm.daemon.sse import EventStream
 
@@ -76,13 +88,18 @@ async def rerank(call: Call) -> Reply:
         return json_reply(await call.daemon.backend.rerank(request))
 
 
+def _route(path: str, handler: Handler, body: Any, answer: Any) -> Endpoint:
+    return Endpoint("POST", f"/api/localllm/{path}", handler, body=body, returns=(answer,), fails=MODEL)
+
+
+_EVENTS = Returns(Event, EVENTS)
 ENDPOINTS = (
-    Endpoint("POST", "/api/localllm/chat", chat),
-    Endpoint("POST", "/api/localllm/complete", complete),
-    Endpoint("POST", "/api/localllm/infill", infill),
-    Endpoint("POST", "/api/localllm/render", render),
-    Endpoint("POST", "/api/localllm/tokenize", tokenize),
-    Endpoint("POST", "/api/localllm/detokenize", detokenize),
-    Endpoint("POST", "/api/localllm/embed", embed),
-    Endpoint("POST", "/api/localllm/rerank", rerank),
+    _route("chat", chat, ChatRequest, _EVENTS),
+    _route("complete", complete, CompletionRequest, _EVENTS),
+    _route("infill", infill, InfillBody, _EVENTS),
+    _route("render", render, ChatRequest, Returns(Rendered)),
+    _route("tokenize", tokenize, TokenizeBody, Returns(Tokens)),
+    _route("detokenize", detokenize, DetokenizeBody, Returns(TextOfTokens)),
+    _route("embed", embed, EmbedRequest, Returns(Embeddings)),
+    _route("rerank", rerank, RerankRequest, Returns(Ranking)),
 )

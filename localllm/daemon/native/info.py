@@ -11,9 +11,10 @@ from typing import Any, cast
 from starlette.responses import Response
 
 from localllm.api import Event, RunningRequest, Status
-from localllm.daemon.dialect import Call, Endpoint, Reply
+from localllm.daemon.dialect import EVENTS, Call, Endpoint, Reply, Returns
 from localllm.daemon.errors import HttpError
 from localllm.daemon.native.requests import ControlBody, read
+from localllm.daemon.native.shapes import Controlled, Health, Props, Queue, Reloaded
 from localllm.daemon.native.values import EventsEncoder, json_reply
 from localllm.daemon.sse import EventStream
 
@@ -141,11 +142,11 @@ async def reload(call: Call) -> Reply:
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/health", health),
-    Endpoint("GET", "/metrics", metrics),
-    Endpoint("GET", "/api/localllm/props", props),
-    Endpoint("GET", "/api/localllm/queue", queue),
-    Endpoint("GET", "/api/localllm/status", status),
-    Endpoint("POST", "/api/localllm/control", control),
-    Endpoint("POST", "/api/localllm/reload", reload, manages=True),
+    Endpoint("GET", "/health", health, returns=(Returns(Health), Returns(Health, status=503))),
+    Endpoint("GET", "/metrics", metrics, returns=(Returns(media="text/plain"),)),
+    Endpoint("GET", "/api/localllm/props", props, returns=(Returns(Props),)),
+    Endpoint("GET", "/api/localllm/queue", queue, returns=(Returns(Queue),)),
+    Endpoint("GET", "/api/localllm/status", status, returns=(Returns(Status, EVENTS),)),
+    Endpoint("POST", "/api/localllm/control", control, body=ControlBody, returns=(Returns(Controlled),), fails=(404,)),
+    Endpoint("POST", "/api/localllm/reload", reload, manages=True, returns=(Returns(Reloaded),), fails=(501,)),
 )

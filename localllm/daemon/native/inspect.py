@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
-from localllm.api import ChatRequest, Rendered
-from localllm.daemon.dialect import Call, Endpoint, Reply
+from localllm.api import ChatRequest, Event, Rendered
+from localllm.daemon.dialect import EVENTS, MODEL, Call, Endpoint, Reply, Returns
 from localllm.daemon.errors import HttpError
 from localllm.daemon.inspector import Inspected
+from localllm.daemon.native.shapes import Inspection, Summaries
 from localllm.daemon.native.values import EventsEncoder, json_reply
 from localllm.daemon.sse import EventStream
 
@@ -89,7 +90,13 @@ async def _rendered(call: Call, record: Inspected) -> Rendered:
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/api/localllm/inspect", list_requests),
-    Endpoint("GET", "/api/localllm/inspect/{id}", show_request),
-    Endpoint("POST", "/api/localllm/inspect/{id}/replay", replay_request),
+    Endpoint("GET", "/api/localllm/inspect", list_requests, returns=(Returns(Summaries),), fails=(404,)),
+    Endpoint("GET", "/api/localllm/inspect/{id}", show_request, returns=(Returns(Inspection),), fails=MODEL),
+    Endpoint(
+        "POST",
+        "/api/localllm/inspect/{id}/replay",
+        replay_request,
+        returns=(Returns(Event, EVENTS),),
+        fails=MODEL,
+    ),
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from localllm.api import Event
-from localllm.daemon.dialect import Call, Endpoint, Reply
+from localllm.daemon.dialect import EVENTS, MODEL, Call, Endpoint, Reply, Returns
 from localllm.daemon.native.requests import LoadBody, PullBody, UnloadBody, read
+from localllm.daemon.native.shapes import Loaded, Models, Unloaded
 from localllm.daemon.native.values import EventsEncoder, json_reply
 from localllm.daemon.sse import EventStream
 from localllm.errors import ModelNotFoundError
@@ -61,10 +62,19 @@ async def _pull(call: Call, model: str) -> AsyncIterator[Event]:
             yield progress
 
 
+_EVENTS = (Returns(Event, EVENTS),)
 ENDPOINTS = (
-    Endpoint("GET", "/api/localllm/models", installed),
-    Endpoint("GET", "/api/localllm/loaded", loaded),
-    Endpoint("POST", "/api/localllm/load", load, manages=True),
-    Endpoint("POST", "/api/localllm/unload", unload, manages=True),
-    Endpoint("POST", "/api/localllm/pull", pull, manages=True),
+    Endpoint("GET", "/api/localllm/models", installed, returns=(Returns(Models),)),
+    Endpoint("GET", "/api/localllm/loaded", loaded, returns=(Returns(Loaded),)),
+    Endpoint("POST", "/api/localllm/load", load, manages=True, body=LoadBody, returns=_EVENTS, fails=MODEL),
+    Endpoint(
+        "POST",
+        "/api/localllm/unload",
+        unload,
+        manages=True,
+        body=UnloadBody,
+        returns=(Returns(Unloaded),),
+        fails=MODEL,
+    ),
+    Endpoint("POST", "/api/localllm/pull", pull, manages=True, body=PullBody, returns=_EVENTS, fails=MODEL),
 )

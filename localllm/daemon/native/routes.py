@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from localllm.daemon.dialect import Dialect
 from localllm.daemon.native import generate, info, inspect, models
+from localllm.daemon.native.shapes import Error
 from localllm.daemon.native.values import error_body
 
 DIALECT = Dialect(
@@ -11,4 +12,5 @@ DIALECT = Dialect(
     "/api/localllm/",
     (*info.ENDPOINTS, *models.ENDPOINTS, *generate.ENDPOINTS, *inspect.ENDPOINTS),
     error_body,
+    error_type=Error,
 )

@@ -13,12 +13,13 @@ from starlette.responses import Response
 
 from localllm.api import Event, Finished, Usage
 from localllm.api.keeper import NewModel
-from localllm.daemon.dialect import Call, Endpoint, Reply
+from localllm.daemon.dialect import KEEPING, LINES, Call, Endpoint, Reply, Returns
 from localllm.daemon.errors import ClientGoneError, HttpError
 from localllm.daemon.native import json_reply
 from localllm.daemon.ollama.modelfile import parse_modelfile
 from localllm.daemon.ollama.models import pulled
 from localllm.daemon.ollama.options import read_options
+from localllm.daemon.ollama.shapes import StatusLine
 from localllm.daemon.ollama.shelf import find_info, keeper_of, leave_memory
 from localllm.daemon.ollama.status import SUCCESS, StatusStream, status
 from localllm.daemon.ollama.values import model_name
@@ -169,8 +170,18 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
             return
 
 
+_STATUS = (Returns(StatusLine), Returns(StatusLine, LINES))
 ENDPOINTS = (
-    Endpoint("POST", "/api/create", create, manages=True),
-    Endpoint("HEAD", "/api/blobs/{digest}", has_blob),
-    Endpoint("POST", "/api/blobs/{digest}", put_blob, manages=True),
+    Endpoint("POST", "/api/create", create, manages=True, body=CreateBody, returns=_STATUS, fails=KEEPING),
+    Endpoint("HEAD", "/api/blobs/{digest}", has_blob, returns=(Returns(media=""),), fails=(404, 501)),
+    Endpoint(
+        "POST",
+        "/api/blobs/{digest}",
+        put_blob,
+        manages=True,
+        body=bytes,
+        body_media="application/octet-stream",
+        returns=(Returns(media=""), Returns(media="", status=201)),
+        fails=KEEPING,
+    ),
 )

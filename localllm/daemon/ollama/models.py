@@ -12,9 +12,10 @@ from starlette.responses import Response
 
 from localllm.api import Event, Finished, LoadedModel, ModelInfo, SamplingParams, Usage
 from localllm.api.keeper import ModelDetails
-from localllm.daemon.dialect import Call, Endpoint, Reply
+from localllm.daemon.dialect import KEEPING, LINES, MODEL, Call, Endpoint, Reply, Returns
 from localllm.daemon.errors import HttpError
 from localllm.daemon.native import json_reply
+from localllm.daemon.ollama.shapes import RunningModels, Shown, StatusLine, Tags
 from localllm.daemon.ollama.shelf import keeper_of, leave_memory
 from localllm.daemon.ollama.status import SUCCESS, StatusStream
 from localllm.daemon.ollama.values import capabilities_value, details_value, digest_value, model_name
@@ -197,12 +198,14 @@ def _modelfile(details: ModelDetails, parameters: list[tuple[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+_STATUS = (Returns(StatusLine), Returns(StatusLine, LINES))
+_NOTHING = (Returns(media=""),)
 ENDPOINTS = (
-    Endpoint("GET", "/api/tags", tags),
-    Endpoint("GET", "/api/ps", ps),
-    Endpoint("POST", "/api/show", show),
-    Endpoint("POST", "/api/pull", pull, manages=True),
-    Endpoint("POST", "/api/push", push, manages=True),
-    Endpoint("POST", "/api/copy", copy, manages=True),
-    Endpoint("DELETE", "/api/delete", delete, manages=True),
+    Endpoint("GET", "/api/tags", tags, returns=(Returns(Tags),)),
+    Endpoint("GET", "/api/ps", ps, returns=(Returns(RunningModels),)),
+    Endpoint("POST", "/api/show", show, body=ModelBody, returns=(Returns(Shown),), fails=KEEPING),
+    Endpoint("POST", "/api/pull", pull, manages=True, body=ModelBody, returns=_STATUS, fails=MODEL),
+    Endpoint("POST", "/api/push", push, manages=True, body=ModelBody),
+    Endpoint("POST", "/api/copy", copy, manages=True, body=CopyBody, returns=_NOTHING, fails=KEEPING),
+    Endpoint("DELETE", "/api/delete", delete, manages=True, body=ModelBody, returns=_NOTHING, fails=KEEPING),
 )

@@ -14,13 +14,14 @@ import msgspec
 from starlette.responses import PlainTextResponse
 
 from localllm.api import ChatRequest, CompletionRequest, Event, Finished, Notice, Progress, TextDelta
-from localllm.daemon.dialect import Call, Endpoint, Reply
+from localllm.daemon.dialect import LINES, MODEL, Call, Endpoint, Reply, Returns
 from localllm.daemon.native import json_reply
 from localllm.daemon.ollama import answers, requests
 from localllm.daemon.ollama.answers import AnswerStream, Kind, Tally
 from localllm.daemon.ollama.bodies import ChatBody, EmbedBody, EmbeddingBody, GenerateBody, GenerationBody
 from localllm.daemon.ollama.keep_alive import keep_alive_s
 from localllm.daemon.ollama.options import Options
+from localllm.daemon.ollama.shapes import ChatAnswer, EmbedAnswer, EmbeddingAnswer, GenerateAnswer, Version
 from localllm.daemon.ollama.shelf import find_info, is_loaded
 from localllm.daemon.ollama.values import API_VERSION, model_name, notices_value
 from localllm.daemon.sse import EventStream
@@ -251,11 +252,15 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
 
 
+_GENERATED = (Returns(GenerateAnswer), Returns(GenerateAnswer, LINES))
+_CHATTED = (Returns(ChatAnswer), Returns(ChatAnswer, LINES))
+_EMBEDDED = (Returns(EmbedAnswer),)
+_ONE_EMBEDDED = (Returns(EmbeddingAnswer),)
 ENDPOINTS = (
-    Endpoint("GET", "/", root),
-    Endpoint("GET", "/api/version", version),
-    Endpoint("POST", "/api/generate", generate),
-    Endpoint("POST", "/api/chat", chat),
-    Endpoint("POST", "/api/embed", embed),
-    Endpoint("POST", "/api/embeddings", embeddings),
+    Endpoint("GET", "/", root, returns=(Returns(media="text/plain"),)),
+    Endpoint("GET", "/api/version", version, returns=(Returns(Version),)),
+    Endpoint("POST", "/api/generate", generate, body=GenerateBody, returns=_GENERATED, fails=MODEL),
+    Endpoint("POST", "/api/chat", chat, body=ChatBody, returns=_CHATTED, fails=MODEL),
+    Endpoint("POST", "/api/embed", embed, body=EmbedBody, returns=_EMBEDDED, fails=MODEL),
+    Endpoint("POST", "/api/embeddings", embeddings, body=EmbeddingBody, returns=_ONE_EMBEDDED, fails=MODEL),
 )

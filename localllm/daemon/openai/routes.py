@@ -13,11 +13,21 @@ import msgspec
 
 from localllm.api import CompletionRequest, Event, ModelInfo
 from localllm.daemon import fanout
-from localllm.daemon.dialect import Call, Dialect, Endpoint, Reply
+from localllm.daemon.dialect import EVENTS, MODEL, Call, Dialect, Endpoint, Reply, Returns
 from localllm.daemon.errors import HttpError
 from localllm.daemon.native import json_reply
 from localllm.daemon.openai import answers, batches, chunks, responses, vectors
 from localllm.daemon.openai.requests import ChatBody, CompletionBody, chat_request, completion_requests
+from localllm.daemon.openai.shapes import (
+    ChatAnswer,
+    ChatChunk,
+    CompletionAnswer,
+    CompletionChunk,
+    Error,
+    InputTokens,
+    Model,
+    ModelList,
+)
 from localllm.daemon.openai.values import Head, error_body
 from localllm.daemon.sse import EventStream
 
@@ -111,19 +121,23 @@ def _model(model: ModelInfo) -> dict[str, Any]:
     return {"id": model.name, "object": "model", "created": created, "owned_by": "localllm"}
 
 
+_CHAT = (Returns(ChatAnswer), Returns(ChatChunk, EVENTS))
+_COMPLETION = (Returns(CompletionAnswer), Returns(CompletionChunk, EVENTS))
+_COUNT = (Returns(InputTokens),)
 DIALECT = Dialect(
     "openai",
     "/",
     (
-        Endpoint("POST", "/v1/chat/completions", chat_completions),
-        Endpoint("POST", "/v1/chat/completions/input_tokens", input_tokens),
-        Endpoint("POST", "/v1/completions", completions),
+        Endpoint("POST", "/v1/chat/completions", chat_completions, body=ChatBody, returns=_CHAT, fails=MODEL),
+        Endpoint("POST", "/v1/chat/completions/input_tokens", input_tokens, body=ChatBody, returns=_COUNT, fails=MODEL),
+        Endpoint("POST", "/v1/completions", completions, body=CompletionBody, returns=_COMPLETION, fails=MODEL),
         *vectors.ENDPOINTS,
         *responses.ENDPOINTS,
         *batches.ENDPOINTS,
-        Endpoint("GET", "/v1/models", list_models),
-        Endpoint("GET", "/v1/models/{id:path}", show_model),
+        Endpoint("GET", "/v1/models", list_models, returns=(Returns(ModelList),)),
+        Endpoint("GET", "/v1/models/{id:path}", show_model, returns=(Returns(Model),), fails=(404,)),
     ),
     error_body,
     start=batches.start,
+    error_type=Error,
 )

@@ -9,9 +9,10 @@ import msgspec
 from msgspec import Meta
 
 from localllm.api import Embeddings, EmbedRequest, Ranking, RerankRequest
-from localllm.daemon.dialect import Call, Endpoint, Reply
+from localllm.daemon.dialect import MODEL, Call, Endpoint, Reply, Returns
 from localllm.daemon.native import json_reply
 from localllm.daemon.openai.requests import Text, TokenId, prompts
+from localllm.daemon.openai.shapes import EmbeddingList, RankingValue
 from localllm.errors import InvalidRequestError
 
 MAX_INPUTS = 2048
@@ -112,8 +113,10 @@ async def rerank(call: Call) -> Reply:
     return json_reply(ranking_value(request, ranking, return_documents=body.return_documents))
 
 
+_VECTORS = (Returns(EmbeddingList),)
+_RANKING = (Returns(RankingValue),)
 ENDPOINTS = (
-    Endpoint("POST", "/v1/embeddings", embeddings),
-    Endpoint("POST", "/v1/rerank", rerank),
-    Endpoint("POST", "/rerank", rerank),
+    Endpoint("POST", "/v1/embeddings", embeddings, body=EmbeddingBody, returns=_VECTORS, fails=MODEL),
+    Endpoint("POST", "/v1/rerank", rerank, body=RerankBody, returns=_RANKING, fails=MODEL),
+    Endpoint("POST", "/rerank", rerank, body=RerankBody, returns=_RANKING, fails=MODEL),
 )

@@ -13,14 +13,16 @@ from msgspec import Meta
 from starlette.responses import FileResponse
 
 from localllm.daemon.context import Daemon
-from localllm.daemon.dialect import Call, Endpoint, Reply
+from localllm.daemon.dialect import Call, Endpoint, Reply, Returns
 from localllm.daemon.errors import ClientGoneError, HttpError
 from localllm.daemon.native import json_reply
 from localllm.daemon.openai.batches.files import MAX_FILE_BYTES, Files, StoredFile
 from localllm.daemon.openai.batches.lines import ENDPOINTS as LINE_ENDPOINTS
 from localllm.daemon.openai.batches.multipart import Begin, Data, Multipart
 from localllm.daemon.openai.batches.runner import Batches
+from localllm.daemon.openai.batches.shapes import BatchList, BatchValue, FileList, FileValue, UploadForm
 from localllm.daemon.openai.batches.store import UNFINISHED, Batch
+from localllm.daemon.openai.shapes import Deleted, FilePageQuery, PageQuery
 from localllm.errors import InvalidRequestError
 
 _MAX_FIELD_BYTES = 4096
@@ -288,14 +290,18 @@ def start(daemon: Daemon) -> None:
     daemon.part(Batches).resume()
 
 
+_FILE = (Returns(FileValue),)
+_BATCH = (Returns(BatchValue),)
+_BYTES = (Returns(media="application/octet-stream"),)
+_FORM = "multipart/form-data"
 ENDPOINTS = (
-    Endpoint("POST", "/v1/files", upload),
-    Endpoint("GET", "/v1/files", list_files),
-    Endpoint("GET", "/v1/files/{id}", show_file),
-    Endpoint("GET", "/v1/files/{id}/content", file_content),
-    Endpoint("DELETE", "/v1/files/{id}", delete_file),
-    Endpoint("POST", "/v1/batches", create_batch),
-    Endpoint("GET", "/v1/batches", list_batches),
-    Endpoint("GET", "/v1/batches/{id}", show_batch),
-    Endpoint("POST", "/v1/batches/{id}/cancel", cancel_batch),
+    Endpoint("POST", "/v1/files", upload, body=UploadForm, body_media=_FORM, returns=_FILE, fails=(507,)),
+    Endpoint("GET", "/v1/files", list_files, query=FilePageQuery, returns=(Returns(FileList),)),
+    Endpoint("GET", "/v1/files/{id}", show_file, returns=_FILE, fails=(404,)),
+    Endpoint("GET", "/v1/files/{id}/content", file_content, returns=_BYTES, fails=(404,)),
+    Endpoint("DELETE", "/v1/files/{id}", delete_file, returns=(Returns(Deleted),), fails=(404, 409)),
+    Endpoint("POST", "/v1/batches", create_batch, body=BatchBody, returns=_BATCH, fails=(404, 507)),
+    Endpoint("GET", "/v1/batches", list_batches, query=PageQuery, returns=(Returns(BatchList),)),
+    Endpoint("GET", "/v1/batches/{id}", show_batch, returns=_BATCH, fails=(404,)),
+    Endpoint("POST", "/v1/batches/{id}/cancel", cancel_batch, returns=_BATCH, fails=(404, 409)),
 )

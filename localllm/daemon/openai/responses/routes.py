@@ -10,14 +10,16 @@ import msgspec
 from starlette.datastructures import QueryParams
 
 from localllm.api import ChatRequest
-from localllm.daemon.dialect import Call, Endpoint, Reply
+from localllm.daemon.dialect import EVENTS, MODEL, Call, Endpoint, Reply, Returns
 from localllm.daemon.errors import HttpError
 from localllm.daemon.native import json_reply
 from localllm.daemon.openai.responses.items import Item, input_items
 from localllm.daemon.openai.responses.requests import ResponseBody, chat_request, response_head
 from localllm.daemon.openai.responses.runs import PieceEncoder, Responses, Run
+from localllm.daemon.openai.responses.shapes import ItemList, Response, ResponseEvent, ShowQuery
 from localllm.daemon.openai.responses.store import Stored
 from localllm.daemon.openai.responses.transcript import Transcript
+from localllm.daemon.openai.shapes import Deleted, InputTokens, PageQuery
 from localllm.daemon.sse import EventStream
 from localllm.errors import InvalidRequestError
 
@@ -179,11 +181,15 @@ def _any(pieces: Any) -> Any:
     return pieces
 
 
+_COUNT = (Returns(InputTokens),)
+_RESPONSE = Returns(Response)
+_EITHER = (_RESPONSE, Returns(ResponseEvent, EVENTS))
+_ONE = "/v1/responses/{id}"
 ENDPOINTS = (
-    Endpoint("POST", "/v1/responses", create),
-    Endpoint("POST", "/v1/responses/input_tokens", input_tokens),
-    Endpoint("GET", "/v1/responses/{id}", show),
-    Endpoint("DELETE", "/v1/responses/{id}", delete),
-    Endpoint("POST", "/v1/responses/{id}/cancel", cancel),
-    Endpoint("GET", "/v1/responses/{id}/input_items", list_items),
+    Endpoint("POST", "/v1/responses", create, body=ResponseBody, returns=_EITHER, fails=MODEL),
+    Endpoint("POST", "/v1/responses/input_tokens", input_tokens, body=ResponseBody, returns=_COUNT, fails=MODEL),
+    Endpoint("GET", _ONE, show, query=ShowQuery, returns=_EITHER, fails=(404,)),
+    Endpoint("DELETE", _ONE, delete, returns=(Returns(Deleted),), fails=(404, 409)),
+    Endpoint("POST", f"{_ONE}/cancel", cancel, returns=(_RESPONSE,), fails=(404,)),
+    Endpoint("GET", f"{_ONE}/input_items", list_items, query=PageQuery, returns=(Returns(ItemList),), fails=(404,)),
 )
