@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,8 @@ from localllm.pool_entry import Entry, Lease, Listener, PlannedLoad, Planner, Ti
 from localllm.pool_room import Room
 
 __all__ = ["EnginePool", "Lease", "PlannedLoad"]
+
+logger = logging.getLogger(__name__)
 
 _RETRY_SHARE = 3  # after a load that failed for want of memory, the next may take two thirds of it
 
@@ -155,6 +158,7 @@ class EnginePool:
             raise
         entry.phase = "ready"
         entry.last_used = self._clock()
+        logger.info("%r is loaded", entry.name)
         self._settle(entry)
 
     def _start(self, entry: Entry, planned: PlannedLoad) -> None:
@@ -291,6 +295,8 @@ class EnginePool:
         if entry.phase == "ready":
             if isinstance(error, EngineCrashedError):
                 self._crashes.add(entry.name, self._clock(), error.message)
+                how = error.facts.get("signal") or f"status {error.facts.get('exit_status')}"
+                logger.info("the engine of %r died: %s", entry.name, how)
             self._forget(entry)
 
     def _forget(self, entry: Entry) -> None:
@@ -299,6 +305,7 @@ class EnginePool:
         entry.let_go()
         if entry in self._residents:
             self._residents.remove(entry)
+            logger.info("%r is unloaded", entry.name)
         if self._entries.get(entry.name) is entry:
             del self._entries[entry.name]
         entry.gone.set()

@@ -523,6 +523,22 @@ def test_three_crashes_open_the_circuit_and_a_load_closes_it() -> None:
     drive(main)
 
 
+def test_the_log_says_what_came_and_went(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "localllm.pool")
+
+    async def main() -> None:
+        world = World(10, {"a\nb": 6})
+        await world.use("a\nb")
+        world.engines[0].die(EngineCrashedError("killed", signal="SIGSEGV"))
+
+    drive(main)
+    assert [record.getMessage() for record in caplog.records] == [
+        "'a\\nb' is loaded",
+        "the engine of 'a\\nb' died: SIGSEGV",
+        "'a\\nb' is unloaded",
+    ]
+
+
 def test_the_circuit_closes_with_time() -> None:
     async def main() -> None:
         world = World(10, {"a": 6})
