@@ -158,7 +158,8 @@ async def file_content(call: Call) -> Reply:
     path = call.daemon.part(Files).path(found.id)
     if not path.is_file():
         raise HttpError(404, "file_not_found", f"the bytes of {found.id} are gone")
-    return FileResponse(path, media_type="application/octet-stream")
+    # Never a page or a script to a browser, whatever is in it.
+    return FileResponse(path, media_type="application/octet-stream", headers={"x-content-type-options": "nosniff"})
 
 
 async def delete_file(call: Call) -> Reply:
