@@ -72,6 +72,7 @@ class Nextn(NamedTuple):
 NEXTN: dict[str, Nextn] = {
     "glm4moe": Nextn(("nextn.eh_proj", "nextn.enorm", "nextn.hnorm", "ffn_gate_inp")),
     "qwen35": Nextn(("nextn.eh_proj", "nextn.enorm", "nextn.hnorm")),
+    "qwen35moe": Nextn(("nextn.eh_proj", "nextn.enorm", "nextn.hnorm", "ffn_gate_inp")),
     "mimo2": Nextn(("nextn.eh_proj", "nextn.enorm", "nextn.hnorm", "attn_qkv", "ffn_gate", "ffn_up", "ffn_down"), True),
 }
 _POOLINGS = {1: "mean", 2: "cls", 3: "last", 4: "rank"}  # llama.cpp's numbers

@@ -20,7 +20,7 @@ from localllm.name import ModelName
 from localllm.pool import PlannedLoad
 from localllm.service import Service
 from tests.tiny_models import HEAD_DIM, NUM_KV_HEADS
-from tests.tiny_nextn import KINDS, NUM_TRUNK, NextnKind, nextn_tensors, write_nextn_model
+from tests.tiny_nextn import KINDS, NUM_TRUNK, RECURRENT, NextnKind, nextn_tensors, write_nextn_model
 
 TinyModel = Callable[..., Path]
 GIB = 2**30
@@ -45,7 +45,7 @@ def test_draft_layers_are_no_part_of_the_model_and_counted_apart(tmp_path: Path,
     assert facts.weight_bytes + facts.nextn_bytes == sum(tensor.nbytes for tensor in tensors.values())
     assert nextn_kv_bytes_per_token(facts) == 2 * 2 * NUM_KV_HEADS * HEAD_DIM
     assert nextn_kv_bytes_per_token(facts, "q8_0") < nextn_kv_bytes_per_token(facts)
-    num_attending = 1 if kind == "qwen35" else NUM_TRUNK
+    num_attending = 1 if kind in RECURRENT else NUM_TRUNK
     assert kv_bytes_per_token(facts) == 2 * 2 * NUM_KV_HEADS * HEAD_DIM * num_attending
 
 
@@ -55,7 +55,7 @@ def test_a_model_that_drafts_for_itself_is_loaded_so(tmp_path: Path, kind: Nextn
     stripped = planned(write_nextn_model(tmp_path / "stripped.gguf", kind, stripped=True))
     assert (whole.spec.use_mtp, stripped.spec.use_mtp) == (True, False)
     assert whole.needed_bytes > stripped.needed_bytes
-    assert (whole.spec.max_drafts, stripped.spec.max_drafts) == ((3, 0) if kind == "qwen35" else (15, 15))
+    assert (whole.spec.max_drafts, stripped.spec.max_drafts) == ((3, 0) if kind in RECURRENT else (15, 15))
 
 
 def test_without_room_the_model_does_without(tmp_path: Path) -> None:

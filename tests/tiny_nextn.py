@@ -31,12 +31,13 @@ from tests.tiny_models import (
     vocabulary,
 )
 
-NextnKind = Literal["glm4moe", "mimo2", "qwen35"]
+NextnKind = Literal["glm4moe", "mimo2", "qwen35", "qwen35moe"]
 Head = Literal["random", "repeats", "agrees"]
 
-KINDS: tuple[NextnKind, ...] = ("glm4moe", "mimo2", "qwen35")
+KINDS: tuple[NextnKind, ...] = ("glm4moe", "mimo2", "qwen35", "qwen35moe")
+RECURRENT: tuple[NextnKind, ...] = ("qwen35", "qwen35moe")
 NUM_TRUNK = 3
-# Of `qwen35`: the last layer attends, the others are recurrent.
+# Of `qwen35` and `qwen35moe`: the last layer attends, the others are recurrent.
 NUM_LINEAR_HEADS, LINEAR_HEAD_DIM, CONV = 2, 16, 4
 
 
@@ -130,9 +131,12 @@ def _glm4moe(weights: _Weights, layer: int, _is_head: bool) -> Tensors:
     }
     if layer == 0:
         return parts | _dense(weights)
-    return parts | {
+    return parts | _experts(weights) | {"exp_probs_b.bias": np.zeros(NUM_EXPERTS, np.float32)}
+
+
+def _experts(weights: _Weights) -> Tensors:
+    return {
         "ffn_gate_inp.weight": weights.matrix(NUM_EXPERTS, NUM_EMBD),
-        "exp_probs_b.bias": np.zeros(NUM_EXPERTS, np.float32),
         "ffn_gate_exps.weight": weights.matrix(NUM_EXPERTS, NUM_FF_EXPERT, NUM_EMBD),
         "ffn_up_exps.weight": weights.matrix(NUM_EXPERTS, NUM_FF_EXPERT, NUM_EMBD),
         "ffn_down_exps.weight": weights.matrix(NUM_EXPERTS, NUM_EMBD, NUM_FF_EXPERT),
@@ -177,7 +181,12 @@ def _qwen35(weights: _Weights, layer: int, is_head: bool) -> Tensors:
     }
 
 
-_LAYERS = {"glm4moe": _glm4moe, "mimo2": _mimo2, "qwen35": _qwen35}
+def _qwen35moe(weights: _Weights, layer: int, is_head: bool) -> Tensors:
+    parts = {name: part for name, part in _qwen35(weights, layer, is_head).items() if not name.startswith("ffn_")}
+    return parts | _experts(weights) | {"ffn_gate_inp_shexp.weight": weights.ones(NUM_EMBD) / 8}
+
+
+_LAYERS = {"glm4moe": _glm4moe, "mimo2": _mimo2, "qwen35": _qwen35, "qwen35moe": _qwen35moe}
 
 
 def _add_glm4moe(writer: gguf.GGUFWriter, _num_layers: int) -> None:
@@ -211,4 +220,17 @@ def _add_qwen35(writer: gguf.GGUFWriter, _num_layers: int) -> None:
     writer.add_ssm_group_count(NUM_LINEAR_HEADS)
 
 
-_ADD_METADATA = {"glm4moe": _add_glm4moe, "mimo2": _add_mimo2, "qwen35": _add_qwen35}
+def _add_qwen35moe(writer: gguf.GGUFWriter, num_layers: int) -> None:
+    _add_qwen35(writer, num_layers)
+    writer.add_expert_count(NUM_EXPERTS)
+    writer.add_expert_used_count(NUM_EXPERTS_USED)
+    writer.add_expert_feed_forward_length(NUM_FF_EXPERT)
+    writer.add_expert_shared_feed_forward_length(NUM_FF_EXPERT)
+
+
+_ADD_METADATA = {
+    "glm4moe": _add_glm4moe,
+    "mimo2": _add_mimo2,
+    "qwen35": _add_qwen35,
+    "qwen35moe": _add_qwen35moe,
+}
