@@ -200,12 +200,12 @@ def joined(pieces: Sequence[AnswerPiece]) -> list[AnswerPiece]:
     """The same with neighbours of a kind in one."""
     whole: list[AnswerPiece] = []
     for kind, group in itertools.groupby(pieces, _kind):
-        if kind == "arguments":
-            whole.append(CallArguments("".join(piece[0] for piece in group)))
-        elif kind == "text" or kind == "reasoning":  # noqa: PLR1714  mypy narrows this way
-            whole.append((kind, "".join(piece[-1] for piece in group)))
-        else:
+        if kind == "call":
             whole += group
+            continue
+        text = "".join(map(_text, group))
+        said: Piece = ("reasoning", text) if kind == "reasoning" else ("text", text)
+        whole.append(CallArguments(text) if kind == "arguments" else said)
     return whole
 
 
@@ -213,3 +213,9 @@ def _kind(piece: AnswerPiece) -> str:
     if isinstance(piece, CallArguments):
         return "arguments"
     return "call" if isinstance(piece, CallBegin | CallEnd) else piece[0]
+
+
+def _text(piece: AnswerPiece) -> str:
+    if isinstance(piece, CallArguments):
+        return piece.text
+    return "" if isinstance(piece, CallBegin | CallEnd) else piece[1]

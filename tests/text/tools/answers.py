@@ -56,7 +56,9 @@ def hear(
     pieces: list[AnswerPiece] = [piece for chunk in chunks for piece in parser.feed(chunk)]
     pieces += parser.flush()
     assert not parser.flush()
-    texts, thoughts, calls = [], [], []
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[tuple[str, str]] = []
     open_call: tuple[str, list[str]] | None = None
     for piece in pieces:
         if isinstance(piece, CallBegin):

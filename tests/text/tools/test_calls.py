@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.text.tools.answers import ARGUMENTS, CALLS, TOOLS, hear, values, ways
 each_format = pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 
 
-def some(form: ToolFormat) -> tuple[str, list[tuple[str, object]]]:
+def some(form: ToolFormat) -> tuple[str, list[tuple[str, Any]]]:
     """What a family writes for our calls, and what that has to be read as."""
     calls = CALLS[:1] if form.one_call else CALLS
     return form.write(calls), [("get_weather", ARGUMENTS), ("now", {})][: len(calls)]
@@ -162,7 +163,7 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("name", "answer", "wanted"), ANSWERS)
-def test_what_models_write(name: str, answer: str, wanted: list[tuple[str, object]]) -> None:
+def test_what_models_write(name: str, answer: str, wanted: list[tuple[str, Any]]) -> None:
     form = tool_format_named(name)
     for chunks in ways_to_cut(answer):
         heard = hear(form, chunks)
