@@ -183,7 +183,7 @@ def _qwen35(weights: _Weights, layer: int, is_head: bool) -> Tensors:
 
 def _qwen35moe(weights: _Weights, layer: int, is_head: bool) -> Tensors:
     parts = {name: part for name, part in _qwen35(weights, layer, is_head).items() if not name.startswith("ffn_")}
-    return parts | _experts(weights) | {"ffn_gate_inp_shexp.weight": weights.ones(NUM_EMBD) / 8}
+    return parts | _experts(weights) | {"ffn_gate_inp_shexp.weight": (weights.ones(NUM_EMBD) / 8).astype(np.float32)}
 
 
 _LAYERS = {"glm4moe": _glm4moe, "mimo2": _mimo2, "qwen35": _qwen35, "qwen35moe": _qwen35moe}
