@@ -30,8 +30,9 @@ from localllm.api import (
 )
 from localllm.daemon.body import decode
 from localllm.daemon.openai.answers import chat_completion, completion
+from localllm.daemon.openai.bodies import ChatBody, CompletionBody
 from localllm.daemon.openai.chunks import ChatStream, CompletionStream
-from localllm.daemon.openai.requests import ChatBody, CompletionBody, chat_request, completion_requests
+from localllm.daemon.openai.requests import chat_request, completion_requests
 from localllm.daemon.openai.values import Head
 
 GOLDENS = Path(__file__).parent / "goldens"

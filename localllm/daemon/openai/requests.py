@@ -1,15 +1,13 @@
-"""OpenAI's JSON to api values: what clients send, and what it means here. Pure; no HTTP, no clock.
+"""OpenAI's JSON to api values: what clients' bodies mean here. Pure; no HTTP, no clock.
 
-Fields nobody here knows are ignored, as clients of this API send many. A field with a wrong type, and one that asks for
-something that cannot be given, is an InvalidRequestError that names it.
+What asks for something that cannot be given is an InvalidRequestError that names it.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from localllm.api import (
     ChatRequest,
@@ -25,194 +23,20 @@ from localllm.api import (
     Role,
     SamplingParams,
     ToolCall,
-    ToolChoice,
-    ToolSpec,
-    Truncate,
     check_sampling,
 )
 from localllm.daemon.body import check_free_form
+from localllm.daemon.openai.bodies import (
+    MAX_PROMPTS,
+    ChatBody,
+    CompletionBody,
+    GenerationBody,
+    MessageBody,
+    Part,
+    ResponseFormat,
+)
+from localllm.daemon.openai.tools import tools_of
 from localllm.errors import InvalidRequestError
-
-MAX_ANSWERS = 8
-MAX_PROMPTS = 64
-Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-TokenId = Annotated[int, Meta(ge=0, lt=2**31)]
-Text = Annotated[str, Meta(max_length=16 * 1024 * 1024)]
-
-
-class _Body(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all bodies."""
-
-
-class StreamOptions(_Body, frozen=True):
-    """What a stream has besides its text."""
-
-    include_usage: bool = False
-
-
-class SchemaBody(_Body, frozen=True):
-    """A named JSON Schema."""
-
-    name: str = ""
-    schema: dict[str, Any] | None = None
-
-
-class ResponseFormat(_Body, frozen=True):
-    """The form of the answer. `schema` beside json_object is llama.cpp's spelling of json_schema."""
-
-    type: Literal["text", "json_object", "json_schema"] = "text"
-    json_schema: SchemaBody | None = None
-    schema: dict[str, Any] | None = None
-
-
-class GenerationBody(_Body, frozen=True):
-    """What chats and completions have in common: OpenAI's fields, llama.cpp's samplers, and ways to bind the form."""
-
-    model: str | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    n: Annotated[int, Meta(ge=1, le=MAX_ANSWERS)] | None = None
-    stop: str | list[str] | None = None
-    seed: Seed | None = None
-    max_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
-    logit_bias: dict[TokenId, float] | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    typical_p: float | None = None
-    top_n_sigma: float | None = None
-    xtc_probability: float | None = None
-    xtc_threshold: float | None = None
-    dry_multiplier: float | None = None
-    dry_base: float | None = None
-    dry_allowed_length: int | None = None
-    dry_penalty_last_n: int | None = None
-    dry_sequence_breakers: list[str] | None = None
-    mirostat: int | None = None
-    mirostat_tau: float | None = None
-    mirostat_eta: float | None = None
-    repeat_penalty: float | None = None
-    repetition_penalty: float | None = None
-    repeat_last_n: int | None = None
-    ignore_eos: bool | None = None
-    response_format: ResponseFormat | None = None
-    json_schema: dict[str, Any] | None = None
-    grammar: str | None = None
-    guided_json: dict[str, Any] | None = None
-    guided_regex: str | None = None
-    guided_choice: list[str] | None = None
-    guided_grammar: str | None = None
-    speculate: bool | None = None
-    deterministic: bool = False
-    end_runaway: bool = False
-
-
-class Part(_Body, frozen=True):
-    """A part of a message's content."""
-
-    type: str
-    text: Text | None = None
-
-
-class FunctionCall(_Body, frozen=True):
-    """The function of a tool call; `arguments` is JSON text, or the object itself."""
-
-    name: str
-    arguments: str | dict[str, Any] = "{}"
-
-
-class ToolCallBody(_Body, frozen=True):
-    """A call the model asked for earlier."""
-
-    function: FunctionCall
-    id: str = ""
-
-
-class MessageBody(_Body, frozen=True):
-    """One turn."""
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | list[Part] | None = None
-    name: str | None = None
-    reasoning_content: str | None = None
-    tool_calls: Annotated[list[ToolCallBody], Meta(max_length=128)] | None = None
-    tool_call_id: str | None = None
-
-
-class FunctionBody(_Body, frozen=True):
-    """What a tool is called and takes."""
-
-    name: Annotated[str, Meta(min_length=1, max_length=256)]
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class ToolBody(_Body, frozen=True):
-    """A tool; only functions are known."""
-
-    type: str = "function"
-    function: FunctionBody | None = None
-
-
-class NamedFunction(_Body, frozen=True):
-    """A tool as a choice names it."""
-
-    name: str
-
-
-class NamedTool(_Body, frozen=True):
-    """The same with its kind around it."""
-
-    type: str = "function"
-    function: NamedFunction | None = None
-
-
-class AllowedTools(_Body, frozen=True):
-    """Some of the tools, and whether one of them has to be called."""
-
-    mode: Literal["auto", "required"] = "auto"
-    tools: Annotated[list[NamedTool], Meta(max_length=512)] = []
-
-
-class ToolChoiceBody(_Body, frozen=True):
-    """A choice that says more than a word: one tool, or those allowed."""
-
-    type: str = "function"
-    function: NamedFunction | None = None
-    allowed_tools: AllowedTools | None = None
-
-
-class ChatBody(GenerationBody, frozen=True, kw_only=True):
-    """The body of /v1/chat/completions."""
-
-    messages: Annotated[list[MessageBody], Meta(min_length=1, max_length=4096)]
-    max_completion_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    tools: Annotated[list[ToolBody], Meta(max_length=128)] | None = None
-    tool_choice: str | ToolChoiceBody | None = None
-    parallel_tool_calls: bool | None = None
-    functions: list[Any] | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
-    reasoning_budget: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
-    chat_template: str | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
-    truncate: Truncate = "error"
-
-
-class CompletionBody(GenerationBody, frozen=True, kw_only=True):
-    """The body of /v1/completions. A prompt is text or token ids, or a list of either."""
-
-    prompt: Text | Annotated[list[Text | TokenId | list[TokenId]], Meta(min_length=1)]
-    suffix: Text | None = None
-    echo: bool = False
-    best_of: int | None = None
-    logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-
 
 # Fields that mean here what they mean there.
 _SAMPLING = tuple(f for f in SamplingParams.__struct_fields__ if f in GenerationBody.__struct_fields__)
@@ -234,7 +58,7 @@ def chat_request(body: ChatBody, default_model: str, request_id: str | None = No
         model=body.model or default_model,
         messages=tuple(_message(message, f"messages[{i}]") for i, message in enumerate(body.messages)),
         sampling=sampling_of(body, max_tokens, logprobs),
-        **_tools(body),
+        **tools_of(body),
         think=think,
         truncate=body.truncate,
         template_args=args,
@@ -345,58 +169,6 @@ def _part(part: Part, where: str) -> str:
     if part.type in ("text", "input_text", "output_text") and part.text is not None:
         return part.text
     raise InvalidRequestError(f"content of type {part.type!r} is not taken", hint="send text", param=where)
-
-
-def _tools(body: ChatBody) -> dict[str, Any]:
-    """The tools and what is said about calling them."""
-    tools = tuple(_tool(tool, f"tools[{i}]") for i, tool in enumerate(body.tools or ()))
-    choice = tool_choice(body.tool_choice)
-    names = {tool.name for tool in tools}
-    if (choice.mode == "required" or choice.names) and not names:
-        raise InvalidRequestError("tool_choice asks for a call, and there are no tools", param="tool_choice")
-    for name in choice.names:
-        if name not in names:
-            hint = "it names one of the request's tools"
-            raise InvalidRequestError(f"tool_choice names {name[:60]!r}", hint=hint, param="tool_choice")
-    if not tools:
-        return {}
-    # Who names one tool wants one call of it.
-    several = not isinstance(body.tool_choice, ToolChoiceBody) or body.tool_choice.function is None
-    return {
-        "tools": tools,
-        "tool_choice": choice,
-        "parallel_tool_calls": several if body.parallel_tool_calls is None else body.parallel_tool_calls,
-    }
-
-
-def tool_choice(given: str | ToolChoiceBody | None) -> ToolChoice:
-    """What a choice means, in each of its forms. Mistral's clients say any for required."""
-    match given:
-        case None | "auto":
-            return ToolChoice()
-        case "none":
-            return ToolChoice("none")
-        case "required" | "any":
-            return ToolChoice("required")
-        case ToolChoiceBody(type="function", function=NamedFunction(name)):
-            return ToolChoice("required", (name,))
-        case ToolChoiceBody(type="allowed_tools", allowed_tools=AllowedTools(mode, tools)):
-            if any(tool.type != "function" or tool.function is None for tool in tools):
-                raise InvalidRequestError("only functions are tools here", param="tool_choice.allowed_tools")
-            return ToolChoice(mode, tuple(tool.function.name for tool in tools if tool.function is not None))
-        case ToolChoiceBody(type="auto" | "none" | "required" | "any" as word):
-            return tool_choice(word)
-    said = given if isinstance(given, str) else given.type
-    hint = "it is auto, none, required, a function, or allowed_tools"
-    raise InvalidRequestError(f"the tool_choice {said[:60]!r}", hint=hint, param="tool_choice")
-
-
-def _tool(tool: ToolBody, where: str) -> ToolSpec:
-    if tool.type != "function" or tool.function is None:
-        raise InvalidRequestError(f"{where} is no function", param=where)
-    parameters = tool.function.parameters or {}
-    check_free_form(parameters, f"{where}.function.parameters")
-    return ToolSpec(tool.function.name, tool.function.description or "", parameters, bool(tool.function.strict))
 
 
 def _constraint(body: GenerationBody) -> Constraint | None:

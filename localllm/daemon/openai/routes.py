@@ -17,7 +17,8 @@ from localllm.daemon.dialect import EVENTS, MODEL, Call, Dialect, Endpoint, Repl
 from localllm.daemon.errors import HttpError
 from localllm.daemon.native import json_reply
 from localllm.daemon.openai import answers, batches, chunks, responses, vectors
-from localllm.daemon.openai.requests import ChatBody, CompletionBody, chat_request, completion_requests
+from localllm.daemon.openai.bodies import ChatBody, CompletionBody
+from localllm.daemon.openai.requests import chat_request, completion_requests
 from localllm.daemon.openai.shapes import (
     ChatAnswer,
     ChatChunk,

@@ -11,7 +11,8 @@ from msgspec import Meta
 from localllm.api import Embeddings, EmbedRequest, Ranking, RerankRequest
 from localllm.daemon.dialect import MODEL, Call, Endpoint, Reply, Returns
 from localllm.daemon.native import json_reply
-from localllm.daemon.openai.requests import Text, TokenId, prompts
+from localllm.daemon.openai.bodies import Text, TokenId
+from localllm.daemon.openai.requests import prompts
 from localllm.daemon.openai.shapes import EmbeddingList, RankingValue
 from localllm.errors import InvalidRequestError
 

@@ -17,7 +17,8 @@ from localllm.daemon.body import decode
 from localllm.daemon.context import Daemon
 from localllm.daemon.guard import Caller
 from localllm.daemon.openai import answers, vectors
-from localllm.daemon.openai.requests import ChatBody, CompletionBody, chat_request, completion_requests
+from localllm.daemon.openai.bodies import ChatBody, CompletionBody
+from localllm.daemon.openai.requests import chat_request, completion_requests
 from localllm.daemon.openai.responses import requests as responses
 from localllm.daemon.openai.responses.items import Item, input_items
 from localllm.daemon.openai.responses.transcript import Transcript

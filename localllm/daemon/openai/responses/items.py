@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from localllm.api import Message, ToolCall
-from localllm.daemon.openai.requests import Text
+from localllm.daemon.openai.bodies import Text
 from localllm.errors import InvalidRequestError
 
 _NAMES = {"input_image": "images", "input_file": "files", "input_audio": "audio"}

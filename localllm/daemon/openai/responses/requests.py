@@ -10,15 +10,8 @@ from msgspec import Meta
 
 from localllm.api import ChatRequest, ToolChoice, ToolSpec
 from localllm.daemon.body import check_free_form
-from localllm.daemon.openai.requests import (
-    GenerationBody,
-    ResponseFormat,
-    SchemaBody,
-    Text,
-    common_fields,
-    sampling_of,
-    think_of,
-)
+from localllm.daemon.openai.bodies import GenerationBody, ResponseFormat, SchemaBody, Text
+from localllm.daemon.openai.requests import common_fields, sampling_of, think_of
 from localllm.daemon.openai.responses.items import Item, Items, messages
 from localllm.errors import InvalidRequestError
 
