@@ -222,7 +222,7 @@ def _response(status: int) -> dict[str, Any]:
 def _content(returns: Returns, dialect: Dialect, types: _Types) -> dict[str, Any]:
     schema = types.schema(returns.type) if returns.type is not None else {}
     if returns.media in _STREAMS:
-        text = {"type": "string", "description": _STREAMS[returns.media]}
+        text = {"description": _STREAMS[returns.media]}
         return {"schema": text, "x-itemSchema": {"anyOf": [schema, types.schema(dialect.error_type)]}}
     return {"schema": schema or {"type": "string"}}
 
