@@ -94,7 +94,8 @@ class Batches:
 
     async def _lock(self) -> HeldLock:
         path = self._daemon.state_dir / "batches.lock"
-        while (lock := await asyncio.to_thread(try_lock, path)) is None:
+        # Not in a thread: a lock that is taken while this task is cancelled would be nobody's to release.
+        while (lock := try_lock(path)) is None:
             await asyncio.sleep(_LOCK_S)
         return lock
 
