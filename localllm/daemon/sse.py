@@ -97,6 +97,11 @@ class EventStream:
         """Write the stream to its end. Raises LocalLLMError while nothing was written; CancelledError passes."""
         self._connection: Connection = scope["state"]["connection"]
         self._send = send
+        if scope["method"] == "HEAD":
+            async with contextlib.aclosing(self._events):  # type: ignore[type-var]
+                await self._begin()
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(self._tick_s, self._tick)
         self._connection.on_writable = self._on_writable

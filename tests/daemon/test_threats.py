@@ -257,6 +257,14 @@ def test_a_client_that_leaves_during_a_load_is_forgotten() -> None:
         assert served.ask("GET", "/api/localllm/queue").json["num_active"] == 0
 
 
+def test_the_head_of_a_stream_is_all_that_is_sent(daemon: Served) -> None:
+    """HEAD comes with every GET: nobody waits for a body that must not come."""
+    answer = daemon.ask("HEAD", "/api/localllm/status")
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert not daemon.failures
+
+
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="TCP_USER_TIMEOUT is Linux's")
 def test_the_system_gives_up_on_peers_that_vanish(daemon: Served) -> None:
     """F02: what is not acknowledged for 30 s ends a connection, and a quiet one is probed."""
