@@ -58,8 +58,8 @@ class GenerationRequest(Value, frozen=True, kw_only=True):
     `request_id` names the request for `Backend.control`; unnamed ones get a name of their own.
     `constraint` bounds the answer's form; reasoning before it is free. `n` answers share one prefill.
     `adapters` come on top of those the model was loaded with.
-    `speculate`: True drafts tokens where that pays, False never, None where a draft model is loaded; what is chosen is
-    the target model's either way.
+    `speculate`: True drafts tokens where that pays, False never, None where a draft model or layers of the model's own
+    are loaded; what is chosen is the target model's either way.
     `prompt_logprobs`: alternatives per prompt token (0: only the token's own; None: none).
     `reasoning_budget`: tokens of thinking before the model is made to answer (0: none, None: no bound).
     `deterministic` computes the request in a batch shape of its own, so that a seed gives the same bytes whatever else
