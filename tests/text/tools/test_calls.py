@@ -296,7 +296,7 @@ def test_time_is_linear_on_hostile_input(form: ToolFormat) -> None:
 def test_time_is_linear_whatever_is_repeated(form: ToolFormat, size: int) -> None:
     for opener in form.openers or ("<|channel|>commentary to=functions.x<|message|>",):
         for filler in (opener, *(opener + rest for rest in FILLERS), *FILLERS):
-            hostile(form, filler * (2**20 // len(filler)), size)
+            hostile(form, filler * ((2**20 if size > 64 else 2**18) // len(filler)), size)
 
 
 @pytest.mark.parametrize(
