@@ -235,6 +235,17 @@ def test_the_events_of_a_stream_are_as_it_says(daemon: Served, exact: Any) -> No
             validate(exact, each, event)
 
 
+def test_the_stream_without_an_end_is_as_it_says(daemon: Served, exact: Any) -> None:
+    each = content(exact, "get", API + "status", "text/event-stream")["x-itemSchema"]
+    with daemon.connect() as sock:
+        sock.sendall(f"GET {API}status HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        data = b""
+        while b"}\n\n" not in data:
+            data += sock.recv(65536)
+    (event,) = events_of([data.decode()])
+    validate(exact, each, event)
+
+
 def test_what_its_schema_refuses_the_daemon_refuses(daemon: Served, document: Any) -> None:
     """Bodies of the wrong type: never taken, never a failure of the daemon."""
     for endpoint in ENDPOINTS:
