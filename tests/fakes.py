@@ -125,7 +125,7 @@ class FakeRunner:
 
     def bind(self, sequence_id: int, grammar: Grammar) -> None:
         """No grammar binds a hash."""
-        raise AssertionError("no grammar binds a hash")
+        raise AssertionError(f"sequence {sequence_id} is bound to {grammar}")
 
     def scores(self, sequence_id: int) -> tuple[TokenLogprob, ...]:
         """A log probability for each scored token, that is its token."""
