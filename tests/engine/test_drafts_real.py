@@ -159,12 +159,16 @@ def test_a_repetitive_answer_takes_fewer_steps_and_is_the_same(spec: LoadSpec) -
         options = {"max_drafts": 15, "num_slots": 1, "num_cells": 1024, **EXACT}
         async with open_engine(spec_of(Path(spec.paths[0]), **options)) as engine:
             plain, off = await complete(engine, 3 * LISTING, speculate=False)
-            drafted, on = await complete(engine, 3 * LISTING, speculate=True)
-        assert drafted == plain
-        assert (off.usage.num_drafted_tokens, off.usage.num_accepted_tokens) == (0, 0)
-        assert on.usage.num_output_tokens == 60
-        assert on.usage.num_accepted_tokens > 0
-        assert on.usage.num_accepted_tokens <= on.usage.num_drafted_tokens
+            assert (off.usage.num_drafted_tokens, off.usage.num_accepted_tokens) == (0, 0)
+            # Whether it drafts depends on measured times: one step that a busy machine held up, and it waits a while.
+            for _ in range(10):
+                drafted, on = await complete(engine, 3 * LISTING, speculate=True)
+                assert drafted == plain
+                assert on.usage.num_output_tokens == 60
+                assert on.usage.num_accepted_tokens <= on.usage.num_drafted_tokens
+                if on.usage.num_accepted_tokens:
+                    return
+        raise AssertionError("no draft was right in ten answers that all say the same")
 
     run(main)
 

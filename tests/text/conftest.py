@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,6 +11,15 @@ from tests.text.families import FAMILIES, Family
 from tests.text.vocabs import LlamaVocab
 
 Loaded = tuple[Family, LlamaVocab]
+
+
+@pytest.fixture(autouse=True)
+def no_gc_callbacks() -> Iterator[None]:
+    """A library's callback of the collector may be what an interrupt meets. It is sent again then, but Python warns."""
+    held = gc.callbacks[:]
+    gc.callbacks.clear()
+    yield
+    gc.callbacks[:] = held
 
 
 @pytest.fixture(scope="session")
