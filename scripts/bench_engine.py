@@ -23,7 +23,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from statistics import median
 
@@ -39,6 +39,7 @@ NUM_PROMPT = 64
 NUM_OUTPUT = 64
 GREEDY = SamplingParams(temperature=0, ignore_eos=True)
 FIRST_ID, LAST_ID = 1000, 40_000
+FRAME_S = 0.003
 SIDES = ("localllm", "Llama", "llama-bench", "llama-batched-bench")
 
 # By side and figure: the value of each round.
@@ -75,11 +76,16 @@ async def run_one(process: EngineProcess, prompt: tuple[int, ...], num_output: i
 
 
 async def decode_rate(process: EngineProcess, num: int) -> float:
-    """Tokens per second of `num` sequences together. Their prompts fit into one step, so they decode side by side."""
+    """Tokens per second of `num` sequences while all decode: one that came a step late prefills beside others."""
     results = await asyncio.gather(*(run_one(process, tokens(NUM_PROMPT), NUM_OUTPUT) for _ in range(num)))
-    begin = min(arrivals[0] for arrivals, _ in results)
-    end = max(arrivals[-1] for arrivals, _ in results)
-    return num * (NUM_OUTPUT - 1) / (end - begin)
+    all_arrivals = [arrivals for arrivals, _ in results]
+    if num == 1:
+        return (NUM_OUTPUT - 1) / (all_arrivals[0][-1] - all_arrivals[0][0])
+    begin, end = max(each[0] for each in all_arrivals), min(each[-1] for each in all_arrivals)
+    times = sorted(at for each in all_arrivals for at in each if begin <= at <= end)
+    # What a step brings arrives at once. A token that is half a character brings no text, but not to all at a time.
+    num_steps = sum(b - a > FRAME_S for a, b in itertools.pairwise(times))
+    return num * num_steps / (times[-1] - times[0])
 
 
 async def prefill_rate(process: EngineProcess, count: int) -> float:
@@ -145,7 +151,7 @@ async def measure_beside(process: EngineProcess, args: argparse.Namespace, round
         return await asyncio.to_thread(measure_llama_bench, args.llama_bench, args.model, args.threads)
 
     await in_turn([("localllm", prefill), *([("llama-bench", bench)] if args.llama_bench else [])])
-    for num in SEQUENCES:
+    for num in args.sequences:
 
         async def decode(num: int = num) -> dict[str, float]:
             return {f"decode_{num}": await decode_rate(process, num)}
@@ -154,7 +160,7 @@ async def measure_beside(process: EngineProcess, args: argparse.Namespace, round
             return await asyncio.to_thread(measure_batched_bench, args.batched_bench, args.model, args.threads, num)
 
         await in_turn([("localllm", decode), *([("llama-batched-bench", batched)] if args.batched_bench else [])])
-    for name, figure in (await asyncio.to_thread(measure_llama, args.model, args.threads)).items():
+    for name, figure in (await asyncio.to_thread(measure_llama, args.model, args.threads, args.sequences)).items():
         rounds["Llama"].setdefault(name, []).append(figure)
 
 
@@ -172,7 +178,7 @@ async def measure(args: argparse.Namespace) -> Rounds:
     return {side: figures for side, figures in rounds.items() if figures}
 
 
-def measure_llama(path: str, threads: int) -> dict[str, float]:
+def measure_llama(path: str, threads: int, numbers: Sequence[int]) -> dict[str, float]:
     """llama-cpp-python's `Llama`: prefill of 512 and 64 tokens decoded, one request at a time."""
     code = f"""
 import json, random, sys, time
@@ -192,7 +198,7 @@ print(json.dumps({{"prefill_512": run(512, 1)[0], "decode_1": run({NUM_PROMPT}, 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True)
     figures: dict[str, float] = json.loads(done.stdout)
     # It runs one request at a time: several together take the sum of their times.
-    return figures | {f"decode_{num}": figures["decode_1"] for num in SEQUENCES}
+    return figures | {f"decode_{num}": figures["decode_1"] for num in numbers}
 
 
 def measure_llama_bench(tool: str, path: str, threads: int) -> dict[str, float]:
@@ -224,6 +230,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="a GGUF file")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=devices.num_cores())
+    parser.add_argument("--sequences", type=int, nargs="+", default=SEQUENCES, help="how many at a time, with peers")
     parser.add_argument("--part", choices=("all", "beside", "apart"), default="all")
     parser.add_argument("--llama-bench", help="path of llama.cpp's llama-bench")
     parser.add_argument("--batched-bench", help="path of llama.cpp's llama-batched-bench")
