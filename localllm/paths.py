@@ -37,6 +37,21 @@ def config_file() -> Path:
     return platformdirs.user_config_path("localllm", appauthor=False) / "config.toml"
 
 
+def chat_settings_file() -> Path:
+    """The terminal chat's settings, beside the settings file."""
+    return config_file().with_name("chat.toml")
+
+
+def mcp_file() -> Path:
+    """The MCP servers whose tools the terminal chat offers, beside the settings file."""
+    return config_file().with_name("mcp.json")
+
+
+def chat_database() -> Path:
+    """The conversations of the terminal chat."""
+    return data_dir() / "chat.db"
+
+
 def adapter_dir() -> Path:
     """LoRA adapters that can be called by their names."""
     return data_dir() / "adapters"

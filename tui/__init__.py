@@ -1,1 +1,1 @@
-"""The terminal chat (installed as `localllm_tui`). It knows only the Backend protocol; nothing is furnished yet."""
+"""The terminal chat (installed as `localllm_tui`). It knows only the Backend protocol; nothing below it knows it."""

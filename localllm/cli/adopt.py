@@ -105,7 +105,7 @@ def _show(
     errors: _ByPaths,
 ) -> None:
     from localllm.cli.table import Column
-    from localllm.cli.text import size
+    from localllm.terminal_text import size
 
     if output.json:
         output.document(
@@ -128,7 +128,7 @@ def _show(
 
 
 def _say_total(output: Output, found: Sequence[Adoptable], states: _ByPaths, *, dry_run: bool) -> None:
-    from localllm.cli.text import size
+    from localllm.terminal_text import size
 
     counted = [item for item in found if states[item.paths] == ("new" if dry_run else "adopted")]
     saved = size(sum(item.size_bytes for item in counted))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
+from localllm import terminal_text as text
 from localllm.api import (
     Event,
     Finished,
@@ -20,7 +21,6 @@ from localllm.api import (
     ToolCall,
     ToolCallEvent,
 )
-from localllm.cli import text
 from localllm.cli.installed import matching
 from localllm.cli.progress import ProgressView
 

@@ -170,7 +170,7 @@ _RATES = ("tokens_per_s", "least", "most")
 
 def _facts(report: dict[str, Any], other: dict[str, Any] | None) -> list[str]:
     from localllm.cli.table import pairs
-    from localllm.cli.text import size
+    from localllm.terminal_text import size
 
     def one(name: str, words: Any) -> str:
         found = [words(each[name]) if each and each.get(name) else "unknown" for each in (report, other)]

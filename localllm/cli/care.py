@@ -83,9 +83,9 @@ def prune(ctx: typer.Context, dry_run: DryRun = False, json: Json = False, quiet
     With --json an object: freed_bytes, blobs (digests), num_leftovers, num_prefixes (cached prompts), dry_run.
     """
     from localllm.cli.output import Output
-    from localllm.cli.text import size
     from localllm.engine.prefix_files import clear
     from localllm.paths import prefix_dir
+    from localllm.terminal_text import size
 
     runtime = runtime_of(ctx)
     output = Output(json=json, quiet=quiet)

@@ -48,7 +48,7 @@ def doctor(ctx: typer.Context, json: Json = False, quiet: Quiet = False) -> None
 
 def _show(output: Output, found: Diagnosis) -> None:
     from localllm.cli.table import Column, pairs
-    from localllm.cli.text import size
+    from localllm.terminal_text import size
 
     memory = f"{size(found.system.memory_bytes)}, {size(found.system.available_bytes)} available"
     store = found.store

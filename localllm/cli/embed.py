@@ -123,7 +123,7 @@ async def _embed(runtime: Runtime, settings: Settings, output: Output, request: 
 async def _rerank(runtime: Runtime, settings: Settings, output: Output, request: RerankRequest) -> None:
     from localllm.cli.progress import show_load
     from localllm.cli.table import Column
-    from localllm.cli.text import safe_line
+    from localllm.terminal_text import safe_line
 
     async with runtime.backend(settings, load_options(settings)) as backend:
         await show_load(backend, output, request.model)

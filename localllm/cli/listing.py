@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING
 
-from localllm.cli import text
+from localllm import terminal_text as text
 from localllm.cli.table import Column
 
 if TYPE_CHECKING:

@@ -64,7 +64,7 @@ def remove(ctx: typer.Context, model: Models, quiet: Quiet = False) -> None:
     """Remove models. Bytes that another model shares stay."""
     from localllm.cli.installed import find_installed
     from localllm.cli.output import Output
-    from localllm.cli.text import size
+    from localllm.terminal_text import size
 
     runtime = runtime_of(ctx)
     output = Output(quiet=quiet)

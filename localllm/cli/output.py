@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, TextIO
 
-from localllm.cli import table, text
+from localllm import terminal_text as text
+from localllm.cli import table
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
-from localllm.cli import text
+from localllm import terminal_text as text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars

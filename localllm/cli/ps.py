@@ -25,7 +25,7 @@ def ps(json: Json = False, quiet: Quiet = False) -> None:
     """
     import asyncio
 
-    from localllm.cli import text
+    from localllm import terminal_text as text
     from localllm.cli.borrowed import running_daemon
     from localllm.cli.output import Output
     from localllm.cli.table import Column
@@ -52,7 +52,7 @@ def ps(json: Json = False, quiet: Quiet = False) -> None:
 
 
 def _row(model: LoadedModel) -> tuple[str, ...]:
-    from localllm.cli import text
+    from localllm import terminal_text as text
 
     return (
         model.name,

@@ -32,7 +32,7 @@ def search(
     from localllm.catalog import Catalog
     from localllm.cli.output import Output
     from localllm.cli.table import Column
-    from localllm.cli.text import count, size
+    from localllm.terminal_text import count, size
 
     runtime = runtime_of(ctx)
     output = Output(json=json, quiet=quiet)

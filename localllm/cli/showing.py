@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from localllm.cli import text
+from localllm import terminal_text as text
 from localllm.cli.installed import find_installed
 from localllm.cli.table import Column, pairs
 from localllm.errors import GGUFError, LocalLLMError, ModelNotFoundError

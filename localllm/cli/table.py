@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from localllm.cli import text
+from localllm import terminal_text as text
 
 GAP = 2
 _MIN_WIDTH = 8

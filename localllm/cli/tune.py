@@ -198,7 +198,7 @@ def _notes(trials: tuple[Trial, ...]) -> list[str]:
 
 
 def _row(output: Output, trial: Trial, figures: list[str]) -> tuple[str, ...]:
-    from localllm.cli import text
+    from localllm import terminal_text as text
 
     gain = f"{trial.gain:+.1%}" if trial.rounds else ""
     noise = f"{trial.noise:.1%}" if trial.rounds else ""
@@ -232,7 +232,7 @@ def _wrapped(output: Output, pairs: Any, facts: list[tuple[str, str]]) -> list[s
 
 def _fill(output: Output, words: str) -> list[str]:
     """A sentence, broken where the terminal ends."""
-    from localllm.cli.text import safe_line
+    from localllm.terminal_text import safe_line
 
     width = output.columns() if output.out_is_tty else 100
     return textwrap.wrap(safe_line(words), width)

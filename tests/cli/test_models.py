@@ -10,9 +10,9 @@ import pytest
 from localllm import paths
 from localllm.api import ModelInfo, SamplingParams
 from localllm.cli.complete import complete_model
-from localllm.cli.text import width
 from localllm.store.describe import describe
 from localllm.store.store import ModelStore
+from localllm.terminal_text import width
 from tests.cli.running import localllm
 from tests.store.tiny_gguf import TEMPLATE, write_tiny_gguf
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from localllm.cli.table import Column, lines, pairs
-from localllm.cli.text import width
+from localllm.terminal_text import width
 
 COLUMNS = (Column("NAME", keep=9), Column("SIZE", right=True, keep=8), Column("QUANT", keep=6), Column("NOTE", keep=1))
 ROWS = [("smollm2:135m", "98.4 MB", "Q4_1", "a long remark about it"), ("x" * 60, "1 B", "", "")]

@@ -6,7 +6,7 @@ import datetime
 
 import pytest
 
-from localllm.cli import text
+from localllm import terminal_text as text
 
 
 def test_no_control_character_reaches_a_terminal() -> None:

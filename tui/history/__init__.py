@@ -1,0 +1,1 @@
+"""Conversations on disk: SQLite, trees of turns, full-text search, drafts. Knows no widget."""

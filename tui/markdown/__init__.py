@@ -1,0 +1,1 @@
+"""Markdown to lines of a terminal, a piece at a time. Knows no conversation."""

@@ -1,0 +1,1 @@
+"""What a person writes: attachments, slash commands, snippets, personas. Knows no widget."""

@@ -1,0 +1,1 @@
+"""Widgets: what is seen; they say what a person wants in messages and decide nothing."""
