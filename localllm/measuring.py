@@ -27,6 +27,7 @@ from localllm.api import (
     TextDelta,
     TokenLogprob,
 )
+from localllm.closing import closing
 from localllm.config import Settings
 from localllm.engine.frames import LoadSpec
 from localllm.engine.process import EngineProcess
@@ -265,7 +266,7 @@ class Bench:
         begun = asyncio.Event()
 
         async def run() -> None:
-            async with contextlib.aclosing(engine.complete(self._request(engine, _SHORT, length))) as events:  # type: ignore[type-var]
+            async with closing(engine.complete(self._request(engine, _SHORT, length))) as events:
                 async for _event in events:
                     begun.set()
 

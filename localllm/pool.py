@@ -18,7 +18,8 @@ from localllm import pool_rules
 from localllm.api import LoadedModel, Progress
 from localllm.engine.process import EngineProcess
 from localllm.errors import EngineCrashedError, EngineError, LocalLLMError, OutOfMemoryError
-from localllm.pool_entry import Entry, Lease, Listener, PlannedLoad, Planner, Timer, describe
+from localllm.news import Report
+from localllm.pool_entry import Entry, Lease, PlannedLoad, Planner, Timer, describe
 from localllm.pool_room import Room
 
 __all__ = ["EnginePool", "Lease", "PlannedLoad"]
@@ -65,7 +66,7 @@ class EnginePool:
         self,
         name: str,
         plan: Planner,
-        listener: Listener = lambda _news: None,
+        listener: Report = lambda _news: None,
         *,
         keep_alive_s: float | None = None,
         pin: bool | None = None,

@@ -8,13 +8,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from localllm.api import LoadedModel, Notice, Progress
+from localllm.api import LoadedModel, Notice
 from localllm.engine.frames import LoadSpec
 from localllm.engine.process import EngineProcess
 from localllm.memory import Resident
+from localllm.news import News, Report
 
-News = Progress | Notice
-Listener = Callable[[News], None]
 # "waiting": for its turn and for room. "gone": the child has ended, its memory is free.
 Phase = Literal["waiting", "loading", "ready", "gone"]
 
@@ -59,7 +58,7 @@ class Entry:
     planned: PlannedLoad | None = None
     engine: EngineProcess | None = None
     loading: asyncio.Task[None] | None = None
-    listeners: list[Listener] = field(default_factory=list)
+    listeners: list[Report] = field(default_factory=list)
     num_users: int = 0
     last_used: float = 0.0
     expires_at: float | None = None

@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     args = parser.parse_args()
     service = Service()
-    weights = str(service.store.paths(service.find(args.model))[0])
+    weights = str(service.store.paths(service.resolver.find(args.model))[0])
     command = str(Path(sys.executable).with_name("localllm" + (".exe" if os.name == "nt" else "")))
     sides = {
         "localllm run, first token": [command, "run", args.model, PROMPT, "--max-tokens", "2", "--temperature", "0"],

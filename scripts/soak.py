@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from localllm.api import CompletionRequest, Finished, SamplingParams, TextDelta
+from localllm.closing import closing
 from localllm.engine.frames import LoadSpec
 from localllm.engine.process import EngineProcess
 from localllm.errors import ContextLengthError, InvalidRequestError, LocalLLMError
@@ -106,7 +107,7 @@ class Mix:
     async def _run(self, prompt: tuple[int, ...], sampling: SamplingParams, cancel_after: int | None) -> str:
         events = self._engine.complete(CompletionRequest("soak", prompt, sampling))
         try:
-            async with contextlib.aclosing(events) as stream:  # type: ignore[type-var]
+            async with closing(events) as stream:
                 if cancel_after == 0:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(anext(stream), 0.01)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
-from typing import TYPE_CHECKING, cast
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,6 +22,7 @@ from localllm.api import (
 )
 from localllm.cli.installed import matching
 from localllm.cli.progress import ProgressView
+from localllm.closing import closing
 
 if TYPE_CHECKING:
     from localllm.api import Backend
@@ -53,7 +53,7 @@ class AnswerView:
     async def show(self, events: AsyncIterator[Event], answer: Answer) -> None:
         """Show events until the stream ends, filling `answer`; the stream is closed in any case (that cancels it)."""
         try:
-            async with aclosing(cast("AsyncGenerator[Event]", events)) as stream:
+            async with closing(events) as stream:
                 async for event in stream:
                     self._take(event, answer)
         finally:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import statistics
 import time
 from itertools import chain, cycle, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from localllm.api import CompletionRequest, Finished, Notice, Progress, SamplingParams
+from localllm.closing import closing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -128,7 +128,7 @@ class Meter:
         self, prompt: tuple[int, ...], num_output: int, begun: asyncio.Event | None = None
     ) -> tuple[float, Finished]:
         first = None
-        async with contextlib.aclosing(self._events(prompt, num_output)) as events:
+        async with closing(self._events(prompt, num_output)) as events:
             async for event in events:
                 if first is None and not isinstance(event, Notice | Progress):
                     first = time.perf_counter()

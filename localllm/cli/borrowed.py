@@ -112,12 +112,11 @@ class Borrowed:
         """The daemon goes on."""
 
     async def _with_pull(self, model: str, ask: Any) -> AsyncIterator[Any]:
-        from contextlib import aclosing
-
+        from localllm.closing import closing
         from localllm.errors import ModelNotFoundError
 
         try:
-            async with aclosing(ask()) as events:
+            async with closing(ask()) as events:
                 async for event in events:
                     yield event
                 return
@@ -126,6 +125,6 @@ class Borrowed:
                 raise
         async for progress in self._client.pull(model):
             yield progress
-        async with aclosing(ask()) as events:
+        async with closing(ask()) as events:
             async for event in events:
                 yield event

@@ -14,6 +14,7 @@ import msgspec
 
 from localllm import paths
 from localllm.api import Backend, ChatRequest, CompletionRequest, Event, Finished
+from localllm.closing import closing
 from localllm.daemon.admission import Admission
 from localllm.daemon.body import Bodies
 from localllm.daemon.errors import HttpError
@@ -106,7 +107,7 @@ class Daemon:
         began = time.monotonic()
         with self.admission.place(caller.key), self.running.job(request, caller) as job:
             events = self._events(request, caller)
-            async with contextlib.aclosing(events):  # type: ignore[type-var]
+            async with closing(events):
                 async for event in events:
                     if job.state != "running":
                         job.note(event)
@@ -123,7 +124,7 @@ class Daemon:
         request = msgspec.structs.replace(request, receipt=True)
         events = self.backend.chat(request) if isinstance(request, ChatRequest) else self.backend.complete(request)
         try:
-            async with contextlib.aclosing(events):  # type: ignore[type-var]
+            async with closing(events):
                 async for event in events:
                     yield record.take(event)
         except LocalLLMError as exc:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
 from localllm.api import ChoiceFinished, Event, Finished, Notice, PromptLogprobs, Timings, Usage
+from localllm.closing import closing
 
 _Item = tuple[int, Event | BaseException]
 
@@ -52,7 +52,7 @@ async def together(streams: Sequence[AsyncIterator[Event]], num_choices: int) ->
 
 async def _feed(k: int, stream: AsyncIterator[Event], items: asyncio.Queue[_Item]) -> None:
     try:
-        async with contextlib.aclosing(stream) as events:  # type: ignore[type-var]
+        async with closing(stream) as events:
             async for event in events:
                 await items.put((k, event))
     except Exception as exc:  # raised again by whoever takes it out of the queue

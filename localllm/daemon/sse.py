@@ -8,13 +8,13 @@ one task of the request and written by a callback of the event loop.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
 from localllm.api import Event, Notice, Progress, PromptLogprobs, Queued, ReasoningDelta, TextDelta
+from localllm.closing import closing
 from localllm.daemon.errors import SHUTTING_DOWN, UNEXPECTED, Problem, problem_of
 from localllm.daemon.limits import Limits
 from localllm.errors import LocalLLMError
@@ -98,7 +98,7 @@ class EventStream:
         self._connection: Connection = scope["state"]["connection"]
         self._send = send
         if scope["method"] == "HEAD":
-            async with contextlib.aclosing(self._events):  # type: ignore[type-var]
+            async with closing(self._events):
                 await self._begin()
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
@@ -118,7 +118,7 @@ class EventStream:
     async def _pump(self) -> bytes:
         """Take events until they end; returns what is to be written after the last of them."""
         try:
-            async with contextlib.aclosing(self._events) as events:  # type: ignore[type-var]
+            async with closing(self._events) as events:
                 async for event in events:
                     if not self._has_begun and (self._eager or not isinstance(event, Progress | Notice | Queued)):
                         await self._begin()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from localllm.api import (
     ToolCallEvent,
     ToolSpec,
 )
+from localllm.closing import closing
 from localllm.errors import LocalLLMError
 from localllm.service import Service
 from serving.target import Answer, Call, Json, Mark, TargetError, failed_answer
@@ -74,7 +74,7 @@ class EngineTarget:
         assert self._service is not None
         arrivals: list[float] = []
         texts: list[str] = []
-        async with contextlib.aclosing(self._service.chat(request)) as events:  # type: ignore[type-var]
+        async with closing(self._service.chat(request)) as events:
             async for event in events:
                 if isinstance(event, TextDelta | ReasoningDelta | ToolCallEvent):
                     arrivals.append(time.perf_counter())

@@ -14,7 +14,7 @@ import pytest
 from localllm.api import LoadOptions, ModelInfo
 from localllm.config import Settings
 from localllm.keeper import StoreKeeper
-from localllm.service import _info
+from localllm.resolver import info_of
 from localllm.store.store import ModelStore
 from tests.clients.conftest import install_model
 from tests.daemon.serving import Answer, ScriptedBackend, Served, serving
@@ -28,10 +28,10 @@ class KeptBackend(ScriptedBackend):
     def __init__(self, store: ModelStore) -> None:
         super().__init__(Settings(), LoadOptions())
         self.store = store
-        self.keeper = StoreKeeper(store, store.get, _info)
+        self.keeper = StoreKeeper(store, store.get, info_of)
 
     async def list_models(self) -> list[ModelInfo]:
-        return [_info(manifest) for manifest in self.store.list()]
+        return [info_of(manifest) for manifest in self.store.list()]
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 
 import msgspec
 
+from localllm.closing import closing
 from localllm.daemon.anthropic.answers import MessageStream, message
 from localllm.daemon.anthropic.requests import CountBody, MessagesBody, chat_request
 from localllm.daemon.anthropic.shapes import (
@@ -40,8 +40,8 @@ async def messages(call: Call) -> Reply:
     events = daemon.run(request, call.caller)
     if body.stream:
         return EventStream(events, MessageStream(message_id, request.model), daemon.limits)
-    async with contextlib.aclosing(events) as closing:  # type: ignore[type-var]
-        gathered = [event async for event in closing]
+    async with closing(events) as stream:
+        gathered = [event async for event in stream]
     return json_reply(message(message_id, request.model, gathered))
 
 

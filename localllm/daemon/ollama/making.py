@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,6 +12,7 @@ from starlette.responses import Response
 
 from localllm.api import Event, Finished, Usage
 from localllm.api.keeper import NewModel
+from localllm.closing import closing
 from localllm.daemon.dialect import KEEPING, LINES, Call, Endpoint, Reply, Returns
 from localllm.daemon.errors import ClientGoneError, HttpError
 from localllm.daemon.native import json_reply
@@ -72,8 +72,8 @@ async def create(call: Call) -> Reply:
     events = _created(call, new)
     if body.stream is not False:
         return EventStream(events, StatusStream(), call.daemon.limits, eager=True)
-    async with contextlib.aclosing(events) as closing:  # type: ignore[type-var]
-        async for _event in closing:
+    async with closing(events) as stream:
+        async for _event in stream:
             pass
     return json_reply(SUCCESS)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,6 +11,7 @@ from starlette.responses import Response
 
 from localllm.api import Event, Finished, LoadedModel, ModelInfo, SamplingParams, Usage
 from localllm.api.keeper import ModelDetails
+from localllm.closing import closing
 from localllm.daemon.dialect import KEEPING, LINES, MODEL, Call, Endpoint, Reply, Returns
 from localllm.daemon.errors import HttpError
 from localllm.daemon.native import json_reply
@@ -80,8 +80,8 @@ async def pull(call: Call) -> Reply:
     events = pulled(call, body.wanted)
     if body.stream is not False:
         return EventStream(_with_end(events), StatusStream(), call.daemon.limits, eager=True)
-    async with contextlib.aclosing(events) as closing:  # type: ignore[type-var]
-        async for _event in closing:
+    async with closing(events) as stream:
+        async for _event in stream:
             pass
     return json_reply(SUCCESS)
 
@@ -146,8 +146,8 @@ def shown_value(details: ModelDetails) -> dict[str, Any]:
 
 async def _with_end(events: AsyncIterator[Event]) -> AsyncIterator[Event]:
     """The events of work that has no last one, and that."""
-    async with contextlib.aclosing(events) as closing:  # type: ignore[type-var]
-        async for event in closing:
+    async with closing(events) as stream:
+        async for event in stream:
             yield event
     yield Finished("stop", Usage())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import secrets
 import time
@@ -14,6 +13,7 @@ import msgspec
 from starlette.responses import PlainTextResponse
 
 from localllm.api import ChatRequest, CompletionRequest, Event, Finished, Notice, Progress, TextDelta
+from localllm.closing import closing
 from localllm.daemon.dialect import LINES, MODEL, Call, Endpoint, Reply, Returns
 from localllm.daemon.native import json_reply
 from localllm.daemon.ollama import answers, requests
@@ -149,8 +149,8 @@ async def _answer(call: Call, job: _Job) -> Reply:
     events = _watched(daemon.run(request, call.caller), tally, began, at_end)
     if job.streams:
         return EventStream(events, AnswerStream(request.model, job.kind, tally, _now), daemon.limits)
-    async with contextlib.aclosing(events) as closing:  # type: ignore[type-var]
-        gathered = [event async for event in closing]
+    async with closing(events) as stream:
+        gathered = [event async for event in stream]
     return json_reply(answers.whole(request.model, job.kind, gathered, tally, _now))
 
 
@@ -159,8 +159,8 @@ async def _watched(
 ) -> AsyncIterator[Event]:
     """The events, while `tally` is filled in. `at_end` is given the answer's text before its end is passed on."""
     texts: list[str] = []
-    async with contextlib.aclosing(events) as closing:  # type: ignore[type-var]
-        async for event in closing:
+    async with closing(events) as stream:
+        async for event in stream:
             if isinstance(event, TextDelta):
                 texts.append(event.text)
             elif isinstance(event, Progress):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import secrets
 import time
@@ -12,6 +11,7 @@ from typing import Any
 import msgspec
 
 from localllm.api import CompletionRequest, Event, ModelInfo
+from localllm.closing import closing
 from localllm.daemon import fanout
 from localllm.daemon.dialect import EVENTS, MODEL, Call, Dialect, Endpoint, Reply, Returns
 from localllm.daemon.errors import HttpError
@@ -92,8 +92,8 @@ async def show_model(call: Call) -> Reply:
 
 
 async def _all(events: AsyncIterator[Event]) -> list[Event]:
-    async with contextlib.aclosing(events) as closing:  # type: ignore[type-var]
-        return [event async for event in closing]
+    async with closing(events) as stream:
+        return [event async for event in stream]
 
 
 async def _echoes(call: Call, requests: Sequence[CompletionRequest], num_choices: int) -> list[str]:

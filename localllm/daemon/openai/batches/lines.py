@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from localllm.api import ChatRequest, CompletionRequest, Event
+from localllm.closing import closing
 from localllm.daemon import fanout
 from localllm.daemon.body import decode
 from localllm.daemon.context import Daemon
@@ -104,8 +104,8 @@ async def _run(
 ) -> list[Event]:
     streams = [daemon.run(msgspec.structs.replace(request, priority=PRIORITY), caller) for request in requests]
     events = streams[0] if len(streams) == 1 else fanout.together(streams, num_choices)
-    async with contextlib.aclosing(events) as closing:  # type: ignore[type-var]
-        return [event async for event in closing]
+    async with closing(events) as stream:
+        return [event async for event in stream]
 
 
 def _head(prefix: str, model: str) -> Head:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from localllm.api import Event, Notice, Progress, Queued
+from localllm.closing import closing
 from localllm.daemon.context import Daemon
 from localllm.daemon.errors import SHUTTING_DOWN, UNEXPECTED, Problem, problem_of
 from localllm.daemon.openai.database import Database
@@ -89,8 +89,8 @@ class Responses:
         transcript = run.transcript
         self._enter(run)
         try:
-            async with contextlib.aclosing(events) as closing:  # type: ignore[type-var]
-                async for event in closing:
+            async with closing(events) as stream:
+                async for event in stream:
                     for piece in transcript.take(event):
                         yield piece
                     run.tell()
@@ -122,8 +122,8 @@ class Responses:
     async def _go(self, run: Run, events: AsyncIterator[Event]) -> None:
         transcript = run.transcript
         try:
-            async with contextlib.aclosing(events) as closing:  # type: ignore[type-var]
-                async for event in closing:
+            async with closing(events) as stream:
+                async for event in stream:
                     transcript.take(event)
                     run.tell()
         except LocalLLMError as error:
