@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -85,7 +86,7 @@ class Responses:
         return run if run is not None and run.owner == owner else None
 
     async def pieces(self, run: Run, events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
-        """The events of a response whose client waits: it ends when that is gone. An error is raised."""
+        """The events of a response as they come. An error is raised, after the events that tell of it."""
         transcript = run.transcript
         self._enter(run)
         try:
@@ -94,19 +95,20 @@ class Responses:
                     for piece in transcript.take(event):
                         yield piece
                     run.tell()
-        except LocalLLMError as error:
-            for piece in transcript.fail(problem_of(error)) if transcript.has_begun else ():
-                yield piece
-            raise
-        except Exception:
-            for piece in transcript.fail(UNEXPECTED) if transcript.has_begun else ():
-                yield piece
-            raise
         except (asyncio.CancelledError, GeneratorExit):
+            # Its client is gone, or told it to end, or a drain did; what it has is kept. A client that waits hears of
+            # a drain at the end of its stream, any other when it asks.
+            if run.task is not None and self._daemon.is_draining:
+                transcript.fail(SHUTTING_DOWN)
             transcript.cancel()
             raise
+        except Exception as error:
+            problem = problem_of(error) if isinstance(error, LocalLLMError) else UNEXPECTED
+            for piece in transcript.fail(problem) if transcript.has_begun else ():
+                yield piece
+            raise
         finally:
-            await self._leave(run, is_worth_keeping=transcript.has_begun)
+            await self._leave(run)
 
     async def start(self, run: Run, events: AsyncIterator[Event]) -> None:
         """Let a response run by itself. It is stored at once, so that it can be asked for."""
@@ -120,24 +122,10 @@ class Responses:
         run.task.add_done_callback(self._daemon.tasks.discard)
 
     async def _go(self, run: Run, events: AsyncIterator[Event]) -> None:
-        transcript = run.transcript
-        try:
-            async with closing(events) as stream:
-                async for event in stream:
-                    transcript.take(event)
-                    run.tell()
-        except LocalLLMError as error:
-            transcript.fail(problem_of(error))
-        except asyncio.CancelledError:
-            # Told to end by a client or by a drain; what it has is kept.
-            if self._daemon.is_draining:
-                transcript.fail(SHUTTING_DOWN)
-            transcript.cancel()
-        except Exception:
-            transcript.fail(UNEXPECTED)
-            raise
-        finally:
-            await self._leave(run, is_worth_keeping=True)
+        with contextlib.suppress(LocalLLMError, asyncio.CancelledError):
+            async with closing(self.pieces(run, events)) as pieces:
+                async for _piece in pieces:
+                    pass
 
     async def cancel(self, run: Run) -> None:
         """End a response in the background."""
@@ -149,14 +137,14 @@ class Responses:
         if run.stored is not None:
             self.live[run.stored.id] = run
 
-    async def _leave(self, run: Run, *, is_worth_keeping: bool) -> None:
+    async def _leave(self, run: Run) -> None:
         run.is_over = True
         run.tell()
         stored = run.snapshot()
         if stored is None:
             return
         try:
-            if is_worth_keeping:
+            if run.transcript.has_begun:
                 await self.store.put(stored)
         finally:
             self.live.pop(stored.id, None)
