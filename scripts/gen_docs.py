@@ -131,6 +131,7 @@ OTHER_VARIABLES = """Variables that are no settings:
 | `LOCALLLM_HOME` | directory of models, conversations and, with this set, the settings file |
 | `LOCALLLM_CONFIG` | another settings file |
 | `LOCALLLM_DEBUG` | `1` shows where an error comes from |
+| `LOCALLLM_KEY` | the key for `localllm chat --url` |
 | `LOCALLLM_OLLAMA_REGISTRY` | another registry for `ollama:` names |
 | `LOCALLLM_ALLOW_HOSTS` | hosts, by commas, that may be asked over http or at a private address |
 | `HF_TOKEN` | token for Hugging Face |

@@ -24,6 +24,7 @@ PROG = "localllm"
 # Each module beside this one that has commands, in the order of the help.
 MODULES: dict[str, tuple[str, ...]] = {
     "run": ("run",),
+    "chat": ("chat",),
     "serve": ("serve",),
     "ps": ("ps",),
     "load": ("load",),
@@ -72,7 +73,7 @@ def build_command(command: str | None = None) -> Any:
 def run_command(args: Sequence[str], backend_factory: BackendFactory | None) -> int:
     """Run one command line; returns its exit code or raises."""
     result = build_command(args[0] if args else None).main(
-        args=list(args), prog_name=PROG, standalone_mode=False, obj=Runtime(backend_factory=backend_factory)
+        args=list(args), prog_name=PROG, standalone_mode=False, obj=Runtime(backend_factory=backend_factory, args=args)
     )
     return result if isinstance(result, int) else 0
 

@@ -61,6 +61,12 @@ async def answering(
     yield Borrowed(Client(found.url, key=found.key), offline=settings.offline)
 
 
+def daemon_for(model: str) -> DaemonFile | None:
+    """The running daemon, where it may be asked about `model`: it answers and is of this version."""
+    found = _find(model)
+    return found if found is not None and _why_not(found, ()) is None else None
+
+
 def _find(model: str) -> DaemonFile | None:
     from localllm import daemon_file
     from localllm.name import ModelName

@@ -202,3 +202,13 @@ def adapter(text: str) -> Adapter:
         return Adapter(path, float(scale)) if path else Adapter(text)
     except ValueError:
         return Adapter(text)
+
+
+def own_load(
+    loading: dict[str, Any], draft_model: str | None = None, adapters: list[str] | None = None
+) -> tuple[str, ...]:
+    """The options given that a running daemon's models were not loaded with."""
+    given = [field for field, value in loading.items() if value is not None]
+    names = [next((f for f in LOADING[field].flags if f.startswith("--")), f"--{field}") for field in given]
+    names = [name.partition("/")[0].replace("_", "-") for name in names]
+    return (*names, *(["--draft-model"] if draft_model else []), *(["--adapter"] if adapters else []))

@@ -18,6 +18,7 @@ from localllm.cli.options import (
     Quiet,
     adapter,
     load_options,
+    own_load,
     with_options,
 )
 from localllm.cli.runtime import Runtime, runtime_of
@@ -120,7 +121,7 @@ def run(
         verbose=verbose,
         draft_model=draft_model,
         local=local,
-        own_load=_own_load(loading, draft_model, adapters),
+        own_load=own_load(loading, draft_model, adapters),
         generation={
             **generation,
             "constraint": constraint,
@@ -135,16 +136,6 @@ def run(
         from localllm.cli.repl import talk_at_terminal
 
         raise typer.Exit(asyncio.run(talk_at_terminal(runtime, output, talk, settings)))
-
-
-def _own_load(loading: dict[str, Any], draft_model: str | None, adapters: list[str] | None) -> tuple[str, ...]:
-    """The options given that a running daemon's models were not loaded with."""
-    from localllm.cli.options import LOADING
-
-    given = [field for field, value in loading.items() if value is not None]
-    names = [next((f for f in LOADING[field].flags if f.startswith("--")), f"--{field}") for field in given]
-    names = [name.partition("/")[0].replace("_", "-") for name in names]
-    return (*names, *(["--draft-model"] if draft_model else []), *(["--adapter"] if adapters else []))
 
 
 async def _answer_once(

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     import typer
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class Runtime:
     """One run of the command. Reads the settings at most once per command; holds nothing open itself."""
 
-    def __init__(self, *, backend_factory: BackendFactory | None = None) -> None:
+    def __init__(self, *, backend_factory: BackendFactory | None = None, args: Sequence[str] = ()) -> None:
         self._backend_factory = backend_factory
+        self.args = tuple(args)  # the command line as it was typed
 
     @property
     def is_given_a_backend(self) -> bool:
@@ -51,15 +52,17 @@ class Runtime:
         """
         from localllm.api import LoadOptions
 
-        options = load_options or LoadOptions()
-        if self._backend_factory is not None:
-            backend = self._backend_factory(settings, options)
-        else:
-            backend = _in_process(settings, options, pull_missing)
+        backend = self.make_backend(settings, load_options or LoadOptions(), pull_missing=pull_missing)
         try:
             yield backend
         finally:
             await backend.close()
+
+    def make_backend(self, settings: Settings, load_options: LoadOptions, *, pull_missing: bool = True) -> Backend:
+        """The same, to be closed by whoever asked."""
+        if self._backend_factory is not None:
+            return self._backend_factory(settings, load_options)
+        return _in_process(settings, load_options, pull_missing)
 
 
 def runtime_of(ctx: typer.Context) -> Runtime:
