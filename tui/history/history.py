@@ -1,0 +1,176 @@
+"""History: conversations on disk, for everyone above. Thread-safe; every call is one small transaction."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from localllm_tui.history import branching, conversations, drafts, index, nodes
+from localllm_tui.history import search as searching
+from localllm_tui.history.database import Database
+from localllm_tui.history.presence import Presence
+from localllm_tui.history.values import Conversation, Draft, Hit, Node
+
+from localllm.api import Role
+
+_HEALED_AT_OPENING = 200
+
+
+class History:
+    """The database of a person's conversations. Every call may raise HistoryError.
+
+    Opening brings the file to this version, marks what killed programs were writing as stopped, and removes for good
+    what was deleted over 30 days ago.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._db = Database(path)
+        self._presence = Presence(path)
+        with self._db.write() as connection:
+            self._interrupted = nodes.stop_interrupted(connection, self._presence.is_gone)
+            conversations.purge(connection, time.time())
+            index.take_waiting(connection, _HEALED_AT_OPENING)
+
+    @property
+    def file(self) -> Path:
+        """The database."""
+        return self._db.path
+
+    def close(self) -> None:
+        """Wait for calls under way, then close."""
+        self._presence.close()
+        self._db.close()
+
+    # Conversations
+
+    def new(self, *, model: str, system: str = "", folder: str = "", title: str = "") -> Conversation:
+        """A conversation without turns."""
+        with self._db.write() as connection:
+            return conversations.new(
+                connection, model=model, system=system, folder=folder, title=title, now=time.time()
+            )
+
+    def conversation(self, id: int) -> Conversation:
+        """One that is not deleted."""
+        with self._db.read() as connection:
+            return conversations.get(connection, id)
+
+    def conversations(
+        self, *, folder: str | None = None, limit: int = 200, offset: int = 0
+    ) -> tuple[Conversation, ...]:
+        """Pinned ones first, then the last updated; of one folder ("": of none), or of all."""
+        with self._db.read() as connection:
+            return conversations.listed(connection, folder=folder, limit=limit, offset=offset)
+
+    def change(self, id: int, **fields: Any) -> Conversation:
+        """Give `title`, `titled_by`, `folder`, `is_pinned`, `model`, `system` or `leaf` other values."""
+        with self._db.write() as connection:
+            return conversations.change(connection, id, fields)
+
+    def delete(self, id: int) -> None:
+        """Out of every list; `undelete` brings it back for 30 days."""
+        with self._db.write() as connection:
+            conversations.delete(connection, id, time.time())
+
+    def undelete(self, id: int) -> Conversation:
+        """Back as it was."""
+        with self._db.write() as connection:
+            return conversations.undelete(connection, id)
+
+    def folders(self) -> tuple[str, ...]:
+        """Names of folders that hold something, in order."""
+        with self._db.read() as connection:
+            return conversations.folders(connection)
+
+    def count(self) -> int:
+        """How many conversations there are."""
+        with self._db.read() as connection:
+            return conversations.count(connection)
+
+    def last_open(self) -> int | None:
+        """The conversation that was open last, if it is still there."""
+        with self._db.read() as connection:
+            row = connection.execute(
+                "SELECT id FROM conversations WHERE deleted IS NULL"
+                " AND id = (SELECT value FROM marks WHERE key = 'last_open')"
+            ).fetchone()
+            return None if row is None else row[0]
+
+    def set_last_open(self, id: int) -> None:
+        """Remember where the person is; 0 is the new conversation."""
+        with self._db.write() as connection:
+            connection.execute("INSERT OR REPLACE INTO marks VALUES ('last_open', ?)", (id,))
+
+    # Turns
+
+    def add(self, conversation: int, parent: int | None, role: Role, content: str = "", **fields: Any) -> Node:
+        """A turn below `parent` (None: a first one); it becomes the conversation's open leaf."""
+        with self._db.write() as connection:
+            values = {"content": content, **fields}
+            return nodes.add(connection, conversation, parent, role, values, now=time.time(), writer=self._writer)
+
+    def update(self, node_id: int, **fields: Any) -> Node:
+        """Give fields of a turn other values. Cheap while its state is "streaming"."""
+        with self._db.write() as connection:
+            return nodes.update(connection, node_id, fields, now=time.time(), writer=self._writer)
+
+    def node(self, id: int) -> Node:
+        """One turn."""
+        with self._db.read() as connection:
+            return nodes.get(connection, id)
+
+    def path(self, leaf: int) -> tuple[Node, ...]:
+        """From the first turn to `leaf`."""
+        with self._db.read() as connection:
+            return nodes.path(connection, leaf)
+
+    def siblings(self, node_id: int) -> tuple[Node, ...]:
+        """The turn and those beside it, oldest first."""
+        with self._db.read() as connection:
+            return nodes.siblings(connection, node_id)
+
+    def children(self, node_id: int) -> tuple[Node, ...]:
+        """The turns right below, oldest first."""
+        with self._db.read() as connection:
+            return nodes.children(connection, node_id)
+
+    def newest_leaf(self, node_id: int) -> int:
+        """Where walking to a turn lands: the end of the branch below it that was open last."""
+        with self._db.read() as connection:
+            return nodes.newest_leaf(connection, node_id)
+
+    def tree(self, conversation: int) -> tuple[Node, ...]:
+        """All turns, whoever is above another before it."""
+        with self._db.read() as connection:
+            return nodes.tree(connection, conversation)
+
+    def branch(self, node_id: int, *, title: str | None = None) -> Conversation:
+        """The way to a turn as a conversation of its own; the one it comes from stays as it is."""
+        with self._db.write() as connection:
+            return branching.branch(connection, node_id, title, now=time.time())
+
+    def interrupted(self) -> tuple[Node, ...]:
+        """Answers that a killed program had been writing, found when this History was opened."""
+        with self._db.read() as connection:
+            return tuple(nodes.get(connection, id_) for id_ in self._interrupted)
+
+    # Search and drafts
+
+    def search(self, query: str, limit: int = 50) -> tuple[Hit, ...]:
+        """Where all words of `query` stand: titles first, then turns, newest first. Any text is a legal query."""
+        with self._db.search() as connection:
+            return searching.search(connection, query, limit)
+
+    def draft(self, conversation: int) -> Draft:
+        """What was typed there and not sent; 0 is the new conversation."""
+        with self._db.read() as connection:
+            return drafts.get(connection, conversation)
+
+    def save_draft(self, conversation: int, draft: Draft) -> None:
+        """Keep it; once this returns it survives the end of the process, however that ends."""
+        with self._db.write() as connection:
+            drafts.save(connection, conversation, draft)
+
+    def _writer(self) -> str:
+        return self._presence.token
