@@ -95,7 +95,7 @@ def plan_load(
         raise EngineLoadError(f"{manifest.name} writes by diffusion, which localllm cannot do", hint=hint)
     free = devices.available_memory() if available_bytes is None else available_bytes
     available = max(0, free - adapter_bytes)
-    chosen = _choose(facts, available, wanted)
+    chosen = choose(facts, available, wanted)
     left = max(0, available - chosen.needed_bytes)
     draft = draft if facts.task == "generate" else None
     max_drafts = choose_max_drafts(facts, chosen.num_slots, left)
@@ -197,7 +197,7 @@ def _merge(options: LoadOptions, manifest: Manifest, settings: Settings) -> Load
     return msgspec.structs.replace(options, **missing)
 
 
-def _choose(facts: ModelFacts, available: int, wanted: LoadOptions) -> LoadPlan:
+def choose(facts: ModelFacts, available: int, wanted: LoadOptions) -> LoadPlan:
     """The plan, with a stream per slot where that is cheap.
 
     Streams decode faster and every sequence has its full context; the pool needs one context's memory only.

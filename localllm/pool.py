@@ -111,6 +111,11 @@ class EnginePool:
         now = self._clock()
         return [describe(entry, now) for entry in self._residents]
 
+    def attainable_bytes(self) -> int:
+        """The memory that a model could have with all idle ones gone."""
+        present = [entry.resident() for entry in self._residents]
+        return max(0, self.room.free(self._residents) + pool_rules.leaving_bytes(present, busy_too=False))
+
     async def unload(self, name: str) -> bool:
         """End the engine of `name` once its running requests have ended, and give its memory back.
 

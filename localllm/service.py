@@ -22,6 +22,8 @@ from localllm.api import (
     Embeddings,
     EmbedRequest,
     Event,
+    Finished,
+    GenerationRequest,
     LoadedModel,
     LoadOptions,
     Message,
@@ -42,10 +44,13 @@ from localllm.news import News, in_thread, relay
 from localllm.pool import EnginePool, Lease, PlannedLoad
 from localllm.resolver import Resolver, info_of
 from localllm.store.adapter_files import resolve_adapters
+from localllm.store.identity import is_hashed, weights_id
 from localllm.store.manifest import Manifest
 
 if TYPE_CHECKING:
     from localllm.catalog import Catalog
+    from localllm.finder import CatalogFinder
+    from localllm.speeds import Speeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,19 @@ class Service:
         """By which this service goes."""
         return self.resolver.settings
 
+    @functools.cached_property
+    def finder(self) -> CatalogFinder:
+        """What may be pulled and what is here, judged by this machine."""
+        from localllm.finder import CatalogFinder
+
+        return CatalogFinder(self.resolver, self._pool.attainable_bytes, self._speeds)
+
+    @functools.cached_property
+    def _speeds(self) -> Speeds:
+        from localllm.speeds import Speeds
+
+        return Speeds()
+
     @property
     def catalog(self) -> Catalog:
         """The models that can be pulled by a short name."""
@@ -105,6 +123,8 @@ class Service:
             with item.lease as engine:
                 async with closing(engine.chat(_with_defaults(request, item.manifest))) as events:
                     async for event in events:
+                        if isinstance(event, Finished):
+                            self._observe(item, request, event)
                         yield event
 
     async def complete(self, request: CompletionRequest) -> AsyncIterator[Event]:
@@ -119,6 +139,8 @@ class Service:
             with item.lease as engine:
                 async with closing(engine.complete(msgspec.structs.replace(request, sampling=sampling))) as events:
                     async for event in events:
+                        if isinstance(event, Finished):
+                            self._observe(item, request, event)
                         yield event
 
     async def tokenize(self, model: str, text: str, *, parse_special: bool = False) -> list[int]:
@@ -194,12 +216,21 @@ class Service:
     async def close(self) -> None:
         """See Backend.close."""
         await self._pool.close()
+        if "_speeds" in self.__dict__:
+            await asyncio.to_thread(self._speeds.save)
 
     def reload(self, settings: Settings, catalog: Catalog | None = None) -> None:
         """Go by other settings from now on. What is loaded stays as it is; the store stays where it was."""
         self.resolver.reload(settings, catalog)
         self._pool.keep_alive_s = settings.keep_alive_s
         self._pool.room.budget_bytes = settings.memory_bytes
+
+    def _observe(self, opened: _Opened, request: GenerationRequest, finished: Finished) -> None:
+        """Keep how fast an answer was that nothing else slowed down."""
+        engine, manifest = opened.lease.engine, opened.manifest
+        is_alone = engine.num_active <= 1 and request.n == 1 and not request.deterministic
+        if is_alone and engine.info is not None and is_hashed(manifest):
+            self._speeds.note(weights_id(manifest, ()), manifest.name, engine.info.device, finished)
 
     # --- bringing a model into memory -----------------------------------------------------------------------------
 

@@ -29,6 +29,11 @@ def weights_id(manifest: Manifest, paths: Sequence[Path]) -> str:
     return digests[0].replace(":", "-")
 
 
+def is_hashed(manifest: Manifest) -> bool:
+    """Whether the digests of a model's files are known, so that its identity takes no look at them."""
+    return all(blob.digest != UNKNOWN_DIGEST for blob in manifest.blobs)
+
+
 def _hash_samples(paths: Sequence[Path]) -> str:
     seen = hashlib.sha256()
     for path in paths:
