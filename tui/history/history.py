@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from localllm_tui.history import branching, conversations, drafts, index, nodes
+from localllm_tui.history import branching, bundles, conversations, drafts, index, nodes
 from localllm_tui.history import search as searching
 from localllm_tui.history.database import Database
 from localllm_tui.history.presence import Presence
-from localllm_tui.history.values import Conversation, Draft, Hit, Node
+from localllm_tui.history.values import Bundle, Conversation, Draft, Hit, Node, TakenIn
 
 from localllm.api import Role
 
-_HEALED_AT_OPENING = 200
+# Rows taken into the index in one transaction: some hundredths of a second.
+_SLICE = 200
 
 
 class History:
@@ -30,7 +33,12 @@ class History:
         with self._db.write() as connection:
             self._interrupted = nodes.stop_interrupted(connection, self._presence.is_gone)
             conversations.purge(connection, time.time())
-            index.take_waiting(connection, _HEALED_AT_OPENING)
+            num_taken = index.take_waiting(connection, _SLICE)
+        self._is_closing = threading.Event()
+        self._indexer: threading.Thread | None = None
+        if num_taken == _SLICE:
+            self._indexer = threading.Thread(target=self._index_waiting, name="history-index", daemon=True)
+            self._indexer.start()
 
     @property
     def file(self) -> Path:
@@ -39,6 +47,9 @@ class History:
 
     def close(self) -> None:
         """Wait for calls under way, then close."""
+        self._is_closing.set()
+        if self._indexer is not None:
+            self._indexer.join()
         self._presence.close()
         self._db.close()
 
@@ -171,6 +182,27 @@ class History:
         """Keep it; once this returns it survives the end of the process, however that ends."""
         with self._db.write() as connection:
             drafts.save(connection, conversation, draft)
+
+    # Export and import
+
+    def bundle(self, conversation: int) -> Bundle:
+        """A conversation with all its turns."""
+        with self._db.read() as connection:
+            return bundles.give(connection, conversation)
+
+    def take_in(self, given: Iterable[Bundle]) -> TakenIn:
+        """Keep what is not here yet: all of it or, after an error, nothing. May take seconds; call it in a thread."""
+        with self._db.write() as connection:
+            taken = bundles.take(connection, given, time.time())
+        self._index_waiting()
+        return taken
+
+    def _index_waiting(self) -> None:
+        """Take in what waits for the index, in slices that others need not wait long for."""
+        num_taken = _SLICE
+        while num_taken == _SLICE and not self._is_closing.wait(0.001):
+            with self._db.write() as connection:
+                num_taken = index.take_waiting(connection, _SLICE)
 
     def _writer(self) -> str:
         return self._presence.token

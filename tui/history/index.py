@@ -1,7 +1,8 @@
 """The full-text index: what of a turn is found, kept in step with the rows. Every call is inside a transaction.
 
 The index holds no text. To take a row out, SQLite has to be told the very text that went in; so whoever changes a
-row's text calls `drop` before and `take` after. A row that waits (an answer being written, an import) is in
+row's text calls `drop` before and `take` after, and whoever changes what `text_of` gives rebuilds the index in a new
+step of the migrations. A row that waits (an answer being written, an import) is in
 `unindexed` and not in the index.
 """
 

@@ -32,7 +32,7 @@ _FIRST = (
     "CREATE TABLE marks (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
     # Rows: a node's id, or a conversation's with a minus. `unindexed` holds those that wait to be taken in.
     """CREATE VIRTUAL TABLE words USING fts5 (
-        text, content = '', columnsize = 0, tokenize = 'unicode61 remove_diacritics 2', prefix = '2 3'
+        text, content = '', columnsize = 0, tokenize = 'unicode61 remove_diacritics 2', prefix = '1 2 3'
     )""",
     "CREATE TABLE unindexed (id INTEGER PRIMARY KEY)",
 )

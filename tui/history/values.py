@@ -89,3 +89,21 @@ class Hit(Value, frozen=True):
     conversation: Conversation
     node: int | None
     snippet: tuple[tuple[str, bool], ...]
+
+
+class Bundle(Value, frozen=True):
+    """A whole conversation, for export and import. Turns stand behind the turn above them; `leaf` is one of them.
+
+    `uid` is the same wherever the conversation is kept. Ids mean something inside the bundle only.
+    """
+
+    uid: str
+    conversation: Conversation
+    nodes: tuple[Node, ...] = ()
+
+
+class TakenIn(Value, frozen=True):
+    """What an import did: conversations that are here now, and how many of the file were here before."""
+
+    conversations: tuple[int, ...] = ()
+    num_known: int = 0
