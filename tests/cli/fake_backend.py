@@ -7,9 +7,10 @@ script: `echo X` answers X, `fail` raises, `think`, `slow`, `long`, `escape` and
 from __future__ import annotations
 
 import asyncio
+import itertools
 import struct
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from localllm.api import (
     Backend,
@@ -108,6 +109,8 @@ class FakeBackend:
                 yield TextDelta(delta)
                 if verb == "slow":
                     await asyncio.sleep(0.02)
+                elif num_tokens % 64 == 0:
+                    await asyncio.sleep(0)
             if verb == "hang":
                 yield TextDelta("waiting")
                 await asyncio.Event().wait()
@@ -119,11 +122,11 @@ class FakeBackend:
             self.log.append("closed")
             raise
 
-    def _deltas(self, verb: str, rest: str, request: ChatRequest | CompletionRequest) -> list[str]:
+    def _deltas(self, verb: str, rest: str, request: ChatRequest | CompletionRequest) -> Iterable[str]:
         if verb == "slow":
             return [f"word{n} " for n in range(int(rest) if rest.isdigit() else 500)]
         if verb == "long":
-            return ["x"] * int(rest)
+            return itertools.repeat("x", int(rest))
         if verb == "escape":
             return ["a\x1b]0;owned\x07b\r\nc\td\x9b2J"]
         if verb == "messages" and isinstance(request, ChatRequest):

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from localllm.api import Backend, ChatRequest, Event, LoadOptions
+from localllm.api import Backend, ChatRequest, Event, LoadOptions, TextDelta
 from localllm.config import Settings
 from localllm.daemon.limits import Limits
 from localllm.daemon.run import ServeOptions, make_app
@@ -44,6 +44,34 @@ class ScriptedBackend(FakeBackend):
         finally:
             if "closed" in self.log:
                 self.closed.set()
+
+
+class Torrent(ScriptedBackend):
+    """Streams without end or pause, `size` characters an event; counts how many were taken."""
+
+    size = 4
+
+    async def chat(self, request: ChatRequest) -> AsyncIterator[Event]:
+        if request.messages[-1].content != "torrent":
+            async for event in super().chat(request):
+                yield event
+            return
+        self.begun.set()
+        try:
+            while True:
+                for _ in range(64):
+                    self.num_taken += 1
+                    yield TextDelta("x" * self.size)
+                await asyncio.sleep(0)
+        finally:
+            self.closed.set()
+
+
+def torrent(size: int) -> Torrent:
+    """A Backend that answers `torrent` with events of so many characters, as fast as they are taken."""
+    backend = Torrent(Settings(), LoadOptions())
+    backend.size = size
+    return backend
 
 
 @dataclass

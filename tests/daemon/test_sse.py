@@ -27,36 +27,9 @@ from localllm.api import (
 from localllm.config import Settings
 from localllm.daemon import fanout
 from localllm.daemon.sse import merged
-from tests.daemon.serving import ScriptedBackend, raw_chat, read_all, serving
+from tests.daemon.serving import ScriptedBackend, raw_chat, read_all, serving, torrent
 
 DONE = Finished("stop", Usage(num_prompt_tokens=1, num_output_tokens=2))
-
-
-class Torrent(ScriptedBackend):
-    """Streams without end or pause, `size` characters an event; counts how many were taken."""
-
-    size = 4
-
-    async def chat(self, request: ChatRequest) -> AsyncIterator[Event]:
-        if request.messages[-1].content != "torrent":
-            async for event in super().chat(request):
-                yield event
-            return
-        self.begun.set()
-        try:
-            while True:
-                for _ in range(64):
-                    self.num_taken += 1
-                    yield TextDelta("x" * self.size)
-                await asyncio.sleep(0)
-        finally:
-            self.closed.set()
-
-
-def torrent(size: int) -> Torrent:
-    backend = Torrent(Settings(), LoadOptions())
-    backend.size = size
-    return backend
 
 
 def receive(sock: socket.socket, until: bytes) -> bytes:

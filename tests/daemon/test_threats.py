@@ -24,78 +24,32 @@
 | T31 another key's requests | test_native, test_responses, test_batches |
 | T32 prompts in logs | test_app, tests/cli/test_daemon_commands |
 | T59 websockets | here: there are none |
-| F01 hanging up | test_sse, test_real; while loading: here |
-| F02 half-open peers | here: what the system is told |
-| F03 slow readers | test_sse |
-| F04 idle streams | here |
-| F05 slow clients | test_http; the long form here |
-| F07 reloading | tests/cli/test_daemon_commands |
-| F08 signals | test_serve, test_real |
-| F10 a killed daemon | here |
-| F15 more models than room | tests/test_pool, tests/test_pool_real |
-| F20 few files, taken ports | test_serve |
-| F21 leaks | here; the engine's: tests/engine/test_soak |
+
+Faults, the rows F: test_faults.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gzip
 import hashlib
 import json
-import os
-import signal
-import socket
 import statistics
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from localllm.api import ChatRequest, Event, LoadOptions
-from localllm.config import Settings
 from localllm.daemon.app import DIALECTS
 from localllm.daemon.keys import KeyRing
 from localllm.daemon.run import ServeOptions
-from tests.daemon.program import REAL, Program, program
-from tests.daemon.serving import CHAT, ScriptedBackend, Served, chat_body, raw_chat, read_all, serving
+from tests.daemon.measuring import anon_bytes, ask, closing, linux
+from tests.daemon.program import program
+from tests.daemon.serving import CHAT, Served, read_all, serving
 
-linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
 KEY = "a-key-of-some-length"
-
-
-def anon_bytes(daemon: Program) -> int:
-    """Memory of its own that a daemon holds."""
-    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
-    names = ("RssAnon", "VmSwap")
-    return sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(names))
-
-
-def num_files(daemon: Program) -> int:
-    return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
-
-
-def ask(daemon: Program, raw: bytes) -> bytes:
-    """The whole answer to a request that closes its connection."""
-    with socket.create_connection(("127.0.0.1", daemon.port), timeout=20) as sock:
-        with contextlib.suppress(OSError):  # refused while it was still sent
-            sock.sendall(raw)
-        return read_all(sock)
-
-
-def closing(raw: bytes) -> bytes:
-    return raw.replace(b"Host: localhost", b"Connection: close\r\nHost: localhost")
-
-
-def wait_until(holds: Callable[[], bool], seconds: float, what: str) -> None:
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until, what
-        time.sleep(0.02)
 
 
 # --- keys -------------------------------------------------------------------------------------------------------------
@@ -232,158 +186,9 @@ def test_there_are_no_websockets(daemon: Served, headers: dict[str, str], status
     assert daemon.is_alive()
 
 
-# --- clients that go, stall and crowd ---------------------------------------------------------------------------------
-
-
-def test_a_client_that_leaves_during_a_load_is_forgotten() -> None:
-    """F01: whoever waits for a model and goes costs nothing more."""
-
-    class Loading(ScriptedBackend):
-        async def chat(self, request: ChatRequest) -> AsyncIterator[Event]:  # noqa: ARG002
-            self.begun.set()
-            try:
-                await asyncio.Event().wait()
-                yield  # type: ignore[misc]
-            finally:
-                self.closed.set()
-
-    with serving(Loading(Settings(), LoadOptions())) as served:
-        sock = served.begin("echo hi", stream=True)
-        assert served.backend.begun.wait(5)
-        began = time.monotonic()
-        sock.close()
-        assert served.backend.closed.wait(5)
-        assert time.monotonic() - began < 0.25
-        assert served.ask("GET", "/api/localllm/queue").json["num_active"] == 0
-
-
 def test_the_head_of_a_stream_is_all_that_is_sent(daemon: Served) -> None:
     """HEAD comes with every GET: nobody waits for a body that must not come."""
     answer = daemon.ask("HEAD", "/api/localllm/status")
     assert (answer.status, answer.body) == (200, b"")
     assert answer.headers["content-type"] == "text/event-stream"
     assert not daemon.failures
-
-
-@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="TCP_USER_TIMEOUT is Linux's")
-def test_the_system_gives_up_on_peers_that_vanish(daemon: Served) -> None:
-    """F02: what is not acknowledged for 30 s ends a connection, and a quiet one is probed."""
-    with daemon.begin("hang", stream=True) as sock:
-        sock.recv(4096)
-        connections = [found.transport.get_extra_info("socket") for found in daemon.server._state.connections]
-        assert connections
-        for one in connections:
-            assert one.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
-            assert one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-
-
-@linux
-@pytest.mark.parametrize("num_idle", [200, pytest.param(1000, marks=pytest.mark.long)])
-def test_idle_streams_cost_little(num_idle: int) -> None:
-    """F04: 64 KiB each at most; a user among them waits no longer; their files come back."""
-    with program() as daemon:
-        alone_s = first_word_s(daemon)
-        files, before = num_files(daemon), anon_bytes(daemon)
-        idle = []
-        try:
-            for _ in range(num_idle):
-                sock = socket.create_connection(("127.0.0.1", daemon.port), timeout=20)
-                idle.append(sock)
-                sock.sendall(b"GET /api/localllm/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                assert b"200 OK" in sock.recv(4096)
-            assert (anon_bytes(daemon) - before) / num_idle <= 64 * 1024
-            # The figures of a shared machine vary; what is shown is that no client pays for the crowd.
-            assert first_word_s(daemon) <= alone_s * 1.1 + 0.1
-        finally:
-            for sock in idle:
-                sock.close()
-        wait_until(lambda: num_files(daemon) <= files + 5, 5.0, "files stay open")
-
-
-def first_word_s(daemon: Program) -> float:
-    """The median of several."""
-    times = []
-    for _ in range(9):
-        with socket.create_connection(("127.0.0.1", daemon.port), timeout=20) as sock:
-            began = time.monotonic()
-            sock.sendall(raw_chat("echo hi", stream=True))
-            sock.recv(4096)
-            times.append(time.monotonic() - began)
-    return statistics.median(times)
-
-
-@pytest.mark.long
-def test_five_hundred_slow_clients_at_the_limits_that_are_served() -> None:
-    """F05, at the deadlines users have: all are closed a second after theirs, and a good client never fails."""
-    starts = (b"", b"G", b"GET / HTTP/1.1\r\nX: ")
-    with serving() as served:
-        slow = [served.connect() for _ in range(500)]
-        began = time.monotonic()
-        for number, sock in enumerate(slow):
-            if start := starts[number % 3]:
-                sock.sendall(start)
-        while time.monotonic() - began < 9.0:
-            assert served.chat("echo hi").status == 200
-        for sock in slow:
-            sock.settimeout(max(10.0 + 2.0 + 1.0 + began - time.monotonic(), 0.1))
-            read_all(sock)
-            sock.close()
-        assert served.is_alive()
-
-
-@linux
-@pytest.mark.parametrize("num_requests", [800, pytest.param(10_000, marks=pytest.mark.long)])
-def test_nothing_is_left_of_requests(num_requests: int) -> None:
-    """F21: mixed requests, a tenth of them broken off; memory, files and the queue are as before."""
-    body = json.dumps(chat_body("echo hi")).encode()
-    with program() as daemon:
-        files = num_files(daemon)
-        with socket.create_connection(("127.0.0.1", daemon.port), timeout=20):
-            pass
-        settled = 0
-        for number in range(num_requests):
-            if number == min(200, num_requests // 4):
-                settled = anon_bytes(daemon)
-            match number % 10:
-                case 0:
-                    sock = socket.create_connection(("127.0.0.1", daemon.port), timeout=20)
-                    sock.sendall(raw_chat("hang", stream=True))
-                    sock.recv(4096)
-                    sock.close()
-                case 1 | 2:
-                    assert b"[DONE]" in ask(daemon, closing(raw_chat("long 200", stream=True)))
-                case 3:
-                    assert b" 400 " in ask(daemon, closing(raw_chat("echo", n=99)))[:20]
-                case _:
-                    head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-                    raw = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
-                    assert b" 200 " in ask(daemon, raw)[:20]
-        wait_until(lambda: num_files(daemon) <= files + 5, 5.0, "files stay open")
-        grown = anon_bytes(daemon) - settled
-        assert grown <= 32 << 20
-        if num_requests >= 10_000:
-            assert grown / num_requests <= 1024
-        assert json.loads(daemon.get("/api/localllm/queue").read())["num_active"] == 0
-
-
-@pytest.mark.weights
-@pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
-def test_a_killed_daemon_takes_its_engine_with_it(
-    smollm2_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """F10: the child is gone within 2 s, its client sees the end at once, and the port is free for the next."""
-    monkeypatch.setenv("LOCALLLM_HOME", str(tmp_path))
-    model = tmp_path / "smol.gguf"
-    model.symlink_to(smollm2_path)
-    with program("--preload", str(model), "--ctx", "512", "--slots", "1", command=REAL) as daemon:
-        with socket.create_connection(("127.0.0.1", daemon.port), timeout=60) as sock:
-            sock.sendall(raw_chat("Count to a hundred.", model=str(model), stream=True, max_tokens=400))
-            assert b"200 OK" in sock.recv(4096)
-            (loaded,) = json.loads(daemon.get("/api/localllm/props").read())["loaded"]
-            began = time.monotonic()
-            os.kill(daemon.process.pid, signal.SIGKILL)
-            read_all(sock)
-            assert time.monotonic() - began < 1.0
-        wait_until(lambda: not Path(f"/proc/{loaded['pid']}").exists(), 2.0, "the engine child outlived the daemon")
-        with program("--port", str(daemon.port)) as following:
-            assert following.get("/health").status == 200

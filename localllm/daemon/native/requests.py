@@ -74,6 +74,26 @@ class PullBody(msgspec.Struct, frozen=True):
     model: ModelText
 
 
+class ModelBody(msgspec.Struct, frozen=True):
+    """A model by its name."""
+
+    model: ModelText
+
+
+class DetailsBody(msgspec.Struct, frozen=True):
+    """A model by its name; with `tensors` each of them is told."""
+
+    model: ModelText
+    tensors: bool = False
+
+
+class CopyBody(msgspec.Struct, frozen=True):
+    """A second name for a model."""
+
+    source: ModelText
+    target: ModelText
+
+
 class InfillBody(msgspec.Struct, frozen=True):
     """A text with a gap, to be filled in."""
 

@@ -15,6 +15,7 @@ from localllm.api import (
     Timings,
     Usage,
 )
+from localllm.api.finder import Offer
 from localllm.daemon.limits import Limits
 
 
@@ -101,6 +102,31 @@ class Unloaded(TypedDict):
     """What left memory."""
 
     model: str
+
+
+class Copied(TypedDict):
+    """A model's second name."""
+
+    source: str
+    target: str
+
+
+class Removed(TypedDict):
+    """What left the store."""
+
+    model: str
+
+
+class CatalogueQuery(TypedDict, total=False):
+    """Words that are looked for in names, titles, publishers, licences, descriptions and capabilities; none: all."""
+
+    query: str
+
+
+class Offers(TypedDict):
+    """The models one may pull."""
+
+    offers: list[Offer]
 
 
 class Tokens(TypedDict):

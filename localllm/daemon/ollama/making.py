@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
 
 from localllm.api import Event, Finished, Usage
 from localllm.api.keeper import NewModel
 from localllm.closing import closing
+from localllm.daemon.abilities import keeper_of
 from localllm.daemon.dialect import KEEPING, LINES, Call, Endpoint, Reply, Returns
-from localllm.daemon.errors import ClientGoneError, HttpError
 from localllm.daemon.native import json_reply
+from localllm.daemon.native.blobs import endpoints, read_digest
 from localllm.daemon.ollama.modelfile import parse_modelfile
 from localllm.daemon.ollama.models import pulled
 from localllm.daemon.ollama.options import read_options
 from localllm.daemon.ollama.shapes import StatusLine
-from localllm.daemon.ollama.shelf import find_info, keeper_of, leave_memory
+from localllm.daemon.ollama.shelf import find_info, leave_memory
 from localllm.daemon.ollama.status import SUCCESS, StatusStream, status
 from localllm.daemon.ollama.values import model_name
 from localllm.daemon.sse import EventStream
 from localllm.errors import InvalidRequestError
 
-_DIGEST = re.compile(r"sha256[:-](?P<hex>[0-9a-f]{64})")
 _MAX_LICENCE = 200
 _FORBIDDEN = ("template", "adapters", "messages", "renderer", "parser", "quantize", "quantization", "draft_files")
 _WHY = {
@@ -78,25 +75,6 @@ async def create(call: Call) -> Reply:
     return json_reply(SUCCESS)
 
 
-async def has_blob(call: Call) -> Reply:
-    """200 where the bytes are in the store, else 404."""
-    digest = _digest(call.request.path_params["digest"], "digest")
-    if not await keeper_of(call.daemon).has_blob(digest):
-        raise HttpError(404, "blob_not_found", f"no blob {digest}")
-    return Response()
-
-
-async def put_blob(call: Call) -> Reply:
-    """Take bytes into the store: 201, or 200 where they were there."""
-    call.daemon.check_open()
-    digest = _digest(call.request.path_params["digest"], "digest")
-    length = call.request.headers.get("content-length")
-    with call.daemon.admission.place(call.caller.key):
-        size_bytes = int(length) if length is not None else None
-        is_new = await keeper_of(call.daemon).put_blob(digest, _pieces(call.request), size_bytes)
-    return Response(status_code=201 if is_new else 200)
-
-
 def new_model(body: CreateBody) -> NewModel:
     """What a create body asks for. Raises InvalidRequestError for what cannot be kept, by its name."""
     is_text = body.modelfile is not None
@@ -118,7 +96,7 @@ def new_model(body: CreateBody) -> NewModel:
     return NewModel(
         name=model_name(body.model or body.name),
         source=model_name(body.source, "from") if body.source else None,
-        blobs=tuple((name, _digest(digest, "files")) for name, digest in (body.files or {}).items()),
+        blobs=tuple((name, read_digest(digest, "files")) for name, digest in (body.files or {}).items()),
         system=body.system,
         sampling=options.sampling,
         num_ctx=options.num_ctx,
@@ -151,37 +129,8 @@ def _licence(given: str | list[str] | None) -> str | None:
     return text or None
 
 
-def _digest(text: str, param: str) -> str:
-    found = _DIGEST.fullmatch(text)
-    if found is None:
-        hint = "it is sha256: and 64 lower-case hex digits"
-        raise InvalidRequestError(f"{text[:80]!r} is no digest", hint=hint, param=param)
-    return f"sha256:{found['hex']}"
-
-
-async def _pieces(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises ClientGoneError when the rest will not."""
-    while True:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        yield message.get("body", b"")
-        if not message.get("more_body", False):
-            return
-
-
 _STATUS = (Returns(StatusLine), Returns(StatusLine, LINES))
 ENDPOINTS = (
     Endpoint("POST", "/api/create", create, manages=True, body=CreateBody, returns=_STATUS, fails=KEEPING),
-    Endpoint("HEAD", "/api/blobs/{digest}", has_blob, returns=(Returns(media=""),), fails=(404, 501)),
-    Endpoint(
-        "POST",
-        "/api/blobs/{digest}",
-        put_blob,
-        manages=True,
-        body=bytes,
-        body_media="application/octet-stream",
-        returns=(Returns(media=""), Returns(media="", status=201)),
-        fails=KEEPING,
-    ),
+    *endpoints("/api/"),
 )

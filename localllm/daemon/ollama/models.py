@@ -12,11 +12,12 @@ from starlette.responses import Response
 from localllm.api import Event, Finished, LoadedModel, ModelInfo, SamplingParams, Usage
 from localllm.api.keeper import ModelDetails
 from localllm.closing import closing
+from localllm.daemon.abilities import keeper_of
 from localllm.daemon.dialect import KEEPING, LINES, MODEL, Call, Endpoint, Reply, Returns
 from localllm.daemon.errors import HttpError
 from localllm.daemon.native import json_reply
 from localllm.daemon.ollama.shapes import RunningModels, Shown, StatusLine, Tags
-from localllm.daemon.ollama.shelf import keeper_of, leave_memory
+from localllm.daemon.ollama.shelf import leave_memory
 from localllm.daemon.ollama.status import SUCCESS, StatusStream
 from localllm.daemon.ollama.values import capabilities_value, details_value, digest_value, model_name
 from localllm.daemon.sse import EventStream

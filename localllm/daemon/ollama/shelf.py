@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from localllm.api import LoadedModel, ModelInfo
-from localllm.api.keeper import HasKeeper, ModelKeeper
+from localllm.api.keeper import HasKeeper
 from localllm.daemon.context import Daemon
-from localllm.daemon.errors import HttpError
 from localllm.errors import ModelNotFoundError
-
-
-def keeper_of(daemon: Daemon) -> ModelKeeper:
-    """The keeper of the models on disk. Raises HttpError 501 where the Backend behind this daemon has none."""
-    if isinstance(daemon.backend, HasKeeper):
-        return daemon.backend.keeper
-    raise HttpError(501, "not_supported", "the models behind this daemon are not its own")
 
 
 async def find_info(daemon: Daemon, model: str) -> ModelInfo | None:
