@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
+from localllm_tui.history.history import History
 from localllm_tui.options import ChatOptions
 from localllm_tui.screens.chat import ChatScreen
 from textual.app import App
@@ -21,8 +23,10 @@ class ChatApp(App[int]):
     def __init__(self, make_backend: Callable[[], Backend], options: ChatOptions) -> None:
         super().__init__()
         self.options = options
+        self.history: History
         self._make_backend = make_backend
         self._backend: asyncio.Future[Backend] | None = None
+        self._chat: ChatScreen | None = None
 
     async def backend(self) -> Backend:
         """The Backend, once it is made; raises what making it raised."""
@@ -32,10 +36,21 @@ class ChatApp(App[int]):
 
     def on_mount(self) -> None:
         """First the screen, then what takes time."""
-        self.push_screen(ChatScreen())
+        self.history = History(self.options.database)
+        self._chat = ChatScreen(self.history, self.backend, self.options)
+        self.push_screen(self._chat)
         self.call_after_refresh(self.backend)
 
+    def exit(self, *args: Any, **kwargs: Any) -> None:
+        """Keep what is in the prompt while it is there."""
+        if self._chat is not None and self._chat.is_mounted:
+            self._chat.save_draft()
+        super().exit(*args, **kwargs)
+
     async def on_unmount(self) -> None:
-        """End what the Backend runs."""
+        """Keep what came of answers under way, and end what the Backend runs."""
+        if self._chat is not None:
+            await self._chat.close()
+            self.history.close()
         if self._backend is not None:
             await (await self._backend).close()

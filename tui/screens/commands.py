@@ -1,0 +1,47 @@
+"""What may be asked for by name: one table, for slash commands, the command palette and help."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from localllm_tui.prompt.commands import CommandWords
+
+
+class Command(NamedTuple):
+    """`name` is typed after a slash; `action` is the screen's `action_<action>`, given what `takes` names."""
+
+    name: str
+    action: str
+    help: str
+    takes: str = ""
+    hidden: bool = False
+
+    def words(self) -> CommandWords:
+        """As the prompt lists it."""
+        return CommandWords(self.name, self.takes, self.help, self.hidden)
+
+
+# One line a command, by what it is about. A screen of its own adds its line here and its action to the chat screen.
+COMMANDS: tuple[Command, ...] = (
+    Command("new", "new", "Begin a new conversation"),
+    Command("stop", "stop", "Stop the answer; what came is kept"),
+    Command("regenerate", "regenerate", "Answer the last turn again, beside the answer that is there"),
+    Command("retry", "regenerate", "Answer the last turn again", hidden=True),
+    Command("continue", "go_on", "Go on with an answer that was stopped, or with a row of tool calls"),
+    Command("edit", "edit_last", "Write your last turn anew, as another branch"),
+    Command("branch", "branch", "This branch as a conversation of its own"),
+    Command("takeback", "take_back", "Take back the message that waits for the answer's end"),
+    Command("copy", "copy_last", "Copy the last answer"),
+    Command("title", "title", "Give the conversation a title", "TITLE"),
+    Command("system", "system", "The system prompt of this conversation", "[TEXT]"),
+    Command("model", "model", "Answer with another model from now on", "[NAME]"),
+    Command("delete", "delete", "Delete the conversation; it can be brought back"),
+    Command("undo", "undelete", "Bring back the conversation deleted last"),
+    Command("quit", "leave", "End the chat"),
+    Command("exit", "leave", "End the chat", hidden=True),
+)
+
+
+def command(name: str) -> Command | None:
+    """The command of that name."""
+    return next((known for known in COMMANDS if known.name == name), None)

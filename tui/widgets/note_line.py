@@ -1,0 +1,38 @@
+"""The line above the prompt, there only when something waits: a message, or new words for an earlier turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual import events
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Static
+
+from localllm.terminal_text import cut, safe_line
+
+
+class NoteLine(Static):
+    """What waits, in one line, and how to have it back. A click is an answer, too."""
+
+    DEFAULT_CSS = """
+    NoteLine { height: 1; padding: 0 1; color: $text-muted; display: none; }
+    NoteLine.-shown { display: block; }
+    """
+
+    @dataclass
+    class Clicked(Message):
+        """The person wants it back."""
+
+    def show(self, head: str, text: str = "", hint: str = "") -> None:
+        """`head: text (hint)`; nothing where `head` is empty."""
+        self.set_class(bool(head), "-shown")
+        words = " ".join(safe_line(" ".join(text.split())).split())
+        self.update(
+            Content.assemble((head, "$accent"), f"  {cut(words, 60)}" if words else "", (f"   {hint}", "$text-muted"))
+        )
+
+    def on_click(self, event: events.Click) -> None:
+        """By mouse."""
+        event.stop()
+        self.post_message(self.Clicked())
