@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import msgspec
+
 from localllm.api import ToolSpec
 from localllm.api.value import Value
 
@@ -22,7 +24,7 @@ class Tool(Value, frozen=True):
     server: str
     own_name: str
     description: str = ""
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = msgspec.field(default_factory=dict)
     fingerprint: str = ""
     notes: tuple[str, ...] = ()
 
