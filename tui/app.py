@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localllm_tui.history.history import History
+from localllm_tui.look.dressed import DressedApp
 from localllm_tui.options import ChatOptions
 from localllm_tui.screens.chat import ChatScreen
-from textual.app import App
 
 from localllm.api import Backend
 
+if TYPE_CHECKING:
+    from textual.command import Provider
 
-class ChatApp(App[int]):
+
+def _chat_commands() -> type[Provider]:
+    from localllm_tui.screens.palette import ChatCommands
+
+    return ChatCommands
+
+
+class ChatApp(DressedApp):
     """The terminal chat. `make_backend` is called in a thread once the first frame is on the screen."""
 
     TITLE = "localllm"
     CSS_PATH = "app.tcss"
+    COMMANDS = DressedApp.COMMANDS | {_chat_commands}
 
     def __init__(self, make_backend: Callable[[], Backend], options: ChatOptions) -> None:
-        super().__init__()
+        super().__init__(options.settings)
         self.options = options
         self.history: History
         self._make_backend = make_backend
@@ -40,6 +50,13 @@ class ChatApp(App[int]):
         self._chat = ChatScreen(self.history, self.backend, self.options)
         self.push_screen(self._chat)
         self.call_after_refresh(self.backend)
+
+    def action_help(self) -> None:
+        """F1."""
+        from localllm_tui.screens.help import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(self.places()))
 
     def exit(self, *args: Any, **kwargs: Any) -> None:
         """Keep what is in the prompt while it is there."""

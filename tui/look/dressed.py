@@ -56,6 +56,10 @@ class DressedApp(App[int]):
         if settings.keys:
             self.set_keymap(settings.keys)
 
+    def on_mount(self) -> None:
+        """Once the first frame is seen."""
+        self.call_after_refresh(self.say_of_settings)
+
     @property
     def is_plain(self) -> bool:
         """Whether words take the place of boxes, marks and movement."""
@@ -73,7 +77,7 @@ class DressedApp(App[int]):
         self.no_color = name == MONO or "NO_COLOR" in os.environ
 
     def say_of_settings(self) -> None:
-        """Tell what of chat.toml could not be followed. Called once the first frame is seen."""
+        """Tell what of chat.toml could not be followed."""
         if self.look.theme not in self.available_themes:
             self.notify(
                 f"There is no theme {self.look.theme!r}; the palette lists them.", severity="warning", markup=False

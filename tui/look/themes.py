@@ -30,8 +30,10 @@ def themes() -> tuple[Theme, ...]:
             background="#15171b",
             surface="#1b1e23",
             panel="#262a31",
-            boost="#ffffff 4%",
-            variables=_QUIET_HEADINGS | _lines("#262a31", "#3a4049", "#15171b", "#7fc4b1", "#10211c"),
+            boost="#ffffff0a",
+            variables=_QUIET_HEADINGS
+            | {"text-muted": "#8f97a3", "text-disabled": "#636a75", "foreground-muted": "#8f97a3"}
+            | _lines("#262a31", "#3a4049", "#15171b", "#7fc4b1", "#10211c"),
         ),
         Theme(
             name=LIGHT,
@@ -45,9 +47,11 @@ def themes() -> tuple[Theme, ...]:
             background="#fafaf8",
             surface="#f2f2ef",
             panel="#e5e5e0",
-            boost="#000000 4%",
+            boost="#0000000a",
             dark=False,
-            variables=_QUIET_HEADINGS | _lines("#dcdcd6", "#c2c2bb", "#fafaf8", "#17705c", "#ffffff"),
+            variables=_QUIET_HEADINGS
+            | {"text-muted": "#656c77", "text-disabled": "#989ea7", "foreground-muted": "#656c77"}
+            | _lines("#dcdcd6", "#c2c2bb", "#fafaf8", "#17705c", "#ffffff"),
         ),
         Theme(
             name=CONTRAST,
@@ -61,7 +65,7 @@ def themes() -> tuple[Theme, ...]:
             background="#000000",
             surface="#000000",
             panel="#1f1f1f",
-            boost="#ffffff 10%",
+            boost="#ffffff1a",
             text_alpha=1.0,
             variables=_QUIET_HEADINGS
             | _lines("#ffffff", "#ffffff", "#000000", "#ffd400", "#000000")

@@ -17,6 +17,7 @@ from textual.widgets import Static
 from localllm.terminal_text import width
 
 _GAP = "  "
+_COLUMNS = 92
 
 
 class HelpScreen(ModalScreen[None]):
@@ -56,7 +57,7 @@ class HelpScreen(ModalScreen[None]):
 
     def on_resize(self) -> None:
         """The rows are as wide as there is room."""
-        columns = max(20, self.query_one(VerticalScroll).content_size.width or self.size.width - 6)
+        columns = max(16, min(_COLUMNS, self.size.width) - (3 if self.has_class("-narrow") else 7))
         for place in self._places:
             rows = [(key_words(binding.key), binding.description, binding.id or "") for binding in place.bindings]
             self.query_one(f"#{_section_id(place)}", Static).update(section(place.title, rows, columns))

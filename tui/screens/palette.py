@@ -49,16 +49,10 @@ class ChatCommands(Provider):
         ]
         key_of = {binding.action: key_words(binding.key) for _, binding in reversed(bound)}
         for command in COMMANDS:
-            if (
-                not command.hidden
-                and not _needs_words(command.takes)
-                and hasattr(self.screen, f"action_{command.action}")
-            ):
+            if not command.hidden and not _needs_words(command.takes) and hasattr(self.screen, "run_command"):
                 done.add(command.action)
                 how = "   ".join(filter(None, (command.help, key_of.get(command.action, ""))))
-                yield Entry(
-                    command.name.capitalize(), how, partial(self.app.run_action, _call(command.action), self.screen)
-                )
+                yield Entry(command.name.capitalize(), how, partial(self.screen.run_command, command.name))
         for node, binding in bound:
             if binding.action not in done and not binding.system:
                 done.add(binding.action)
@@ -68,7 +62,3 @@ class ChatCommands(Provider):
 
 def _needs_words(takes: str) -> bool:
     return bool(takes) and not takes.startswith("[")
-
-
-def _call(action: str) -> str:
-    return action if "(" in action else f"{action}()"
