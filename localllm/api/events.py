@@ -84,6 +84,13 @@ class PromptLogprobs(Value, frozen=True, tag="prompt_logprobs"):
     logprobs: tuple[TokenLogprob, ...]
 
 
+class PromptUsage(Value, frozen=True, tag="prompt_usage"):
+    """The prompt is read and the answer begins: what the prompt took. Only where the request asks for it."""
+
+    num_prompt_tokens: int
+    num_cached_tokens: int = 0
+
+
 class Queued(Value, frozen=True, tag="queued"):
     """Where a request stands in the queue: `num_ahead` go first. `eta_s` None: nothing measured yet."""
 
@@ -133,6 +140,7 @@ Event = (
     | ToolCallDelta
     | ToolCallEvent
     | PromptLogprobs
+    | PromptUsage
     | Queued
     | Notice
     | Progress

@@ -63,7 +63,7 @@ class GenerationRequest(Value, frozen=True, kw_only=True):
     `prompt_logprobs`: alternatives per prompt token (0: only the token's own; None: none).
     `reasoning_budget`: tokens of thinking before the model is made to answer (0: none, None: no bound).
     `deterministic` computes the request in a batch shape of its own, so that a seed gives the same bytes whatever else
-    runs; slower. `receipt` asks for a Receipt with the answer.
+    runs; slower. `receipt` asks for a Receipt with the answer, `prompt_usage` for a PromptUsage before it.
     Requests queue by `priority` (higher first), then turn about between `client`s. After `deadline_s` seconds the
     request ends with what it has. `end_runaway` ends an answer that repeats itself for ever.
     `keep_alive_s`: how long the model stays in memory once idle; 0: not at all, negative: for ever, None: as it was.
@@ -78,6 +78,7 @@ class GenerationRequest(Value, frozen=True, kw_only=True):
     reasoning_budget: int | None = None
     deterministic: bool = False
     receipt: bool = False
+    prompt_usage: bool = False
     priority: int = 0
     client: str = ""
     deadline_s: float | None = None

@@ -190,6 +190,7 @@ def _job(request_id: int, tokens: list[int], request: ChatRequest | CompletionRe
         prompt_logprobs=request.prompt_logprobs,
         deterministic=request.deterministic,
         receipt=request.receipt,
+        prompt_usage=request.prompt_usage,
     )
 
 

@@ -17,6 +17,7 @@ from localllm.api import (
     Finished,
     FinishReason,
     PromptLogprobs,
+    PromptUsage,
     Receipt,
 )
 from localllm.engine.answer import Answer, Pieces
@@ -288,6 +289,9 @@ class Engine:
         request, answer = self._owners[output.sequence.id]
         if request.first_token == 0.0:
             request.first_token = now
+            if request.job.prompt_usage:
+                usage = request.usage
+                request.events.append(PromptUsage(usage.num_prompt_tokens, usage.num_cached_tokens))
             if request.job.prompt_logprobs is not None:
                 request.events.append(PromptLogprobs(self._runner.scores(answer.sequence.id)))
         request.last_token = now

@@ -38,3 +38,4 @@ class Job:
     adapters: AdapterSet = NO_ADAPTERS
     grammar: Grammar | None = None
     receipt: bool = False
+    prompt_usage: bool = False

@@ -27,6 +27,7 @@ from localllm.api import (
     ModelInfo,
     Notice,
     Progress,
+    PromptUsage,
     Ranked,
     Ranking,
     ReasoningDelta,
@@ -94,6 +95,8 @@ class FakeBackend:
                 raise EngineCrashedError("the engine died", hint="ask again")
             if verb == "bug":
                 raise RuntimeError("a bug in the program")
+            if request.prompt_usage:
+                yield PromptUsage(10, 4)
             if verb == "interrupted":
                 yield TextDelta("half an ans")
                 raise EngineCrashedError("the engine died midway", hint="ask again")
@@ -127,6 +130,8 @@ class FakeBackend:
             return [f"word{n} " for n in range(int(rest) if rest.isdigit() else 500)]
         if verb == "long":
             return itertools.repeat("x", int(rest))
+        if verb == "blocks":
+            return itertools.repeat("x" * 1000, int(rest))
         if verb == "escape":
             return ["a\x1b]0;owned\x07b\r\nc\td\x9b2J"]
         if verb == "messages" and isinstance(request, ChatRequest):

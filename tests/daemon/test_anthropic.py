@@ -119,7 +119,11 @@ def test_messages(daemon: Served) -> None:
     streamed = daemon.ask("POST", "/v1/messages?beta=true", say("think a b", stream=True))
     assert streamed.headers["content-type"].startswith("text/event-stream")
     assert [block["type"] for block in put_together(streamed.body)["content"]] == ["thinking", "text"]
-    assert events_of(streamed.body)[-1][0] == "message_stop"
+    events = events_of(streamed.body)
+    assert events[-1][0] == "message_stop"
+    for usage in (events[0][1]["message"]["usage"], events[-2][1]["usage"]):
+        assert (usage["input_tokens"], usage["cache_read_input_tokens"]) == (6, 4)
+    assert events[0][1]["message"]["usage"]["output_tokens"] == 0
 
 
 def test_a_failed_stream_ends_in_one_error_event(daemon: Served) -> None:

@@ -144,12 +144,12 @@ def test_a_client_program_that_is_stopped_is_dropped(stall_s: float) -> None:
 
 @contextlib.contextmanager
 def reading_slowly(daemon: Program, num: int) -> Iterator[None]:
-    """So many clients that read a stream of 1 MB and more at 1 KB/s, for the block."""
+    """So many clients that read a stream of 1 MB at 1 KB/s, for the block."""
     with contextlib.ExitStack() as stack:
         socks = [stack.enter_context(connected(daemon)) for _ in range(num)]
         for sock in socks:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            sock.sendall(raw_chat("long 1000000", stream=True))
+            sock.sendall(raw_chat("blocks 1000", stream=True))
             assert sock.recv(100)
         over = threading.Event()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -248,3 +249,25 @@ def is_running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_the_first_event_of_a_message_says_what_the_prompt_took(daemon: Program, model: str) -> None:
+    """Anthropic's clients read the prompt's size from there."""
+    body: dict[str, Any] = {"model": model, "messages": user("Name two colours."), "max_tokens": 4}
+    counted = post(daemon, "/v1/messages/count_tokens", {"model": model, "messages": user("Name two colours.")})
+    lines = post(daemon, "/v1/messages", body | {"stream": True}).splitlines()
+    values = [json.loads(line[6:]) for line in lines if line.startswith(b"data: ")]
+    first, last = values[0]["message"]["usage"], values[-2]["usage"]
+    names = ("input_tokens", "cache_read_input_tokens")
+    assert [first[name] for name in names] == [last[name] for name in names]
+    assert sum(first[name] for name in names) == json.loads(counted)["input_tokens"]
+
+
+def post(daemon: Program, path: str, body: dict[str, Any]) -> bytes:
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)
+    connection.request("POST", path, json.dumps(body).encode(), {"content-type": "application/json"})
+    got = connection.getresponse()
+    answer = got.read()
+    connection.close()
+    assert got.status == 200, answer
+    return answer

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from localllm.api import ChoiceFinished, Event, Finished, Queued, ReasoningDelta, SamplingParams, TextDelta
+from localllm.api import ChoiceFinished, Event, Finished, PromptUsage, Queued, ReasoningDelta, SamplingParams, TextDelta
 from localllm.engine.batch import Batch, Sampled
 from localllm.engine.engine import Engine, Events
 from localllm.engine.job import Job
@@ -140,6 +140,19 @@ def test_answers_that_end_at_different_times() -> None:
         end = b.finished(2)
         assert (end.reason, end.stop) == ("stop", stop)
         assert b.text(2, 0) == b.text(2, 1) == b.text(1)[:5]
+
+
+def test_what_the_prompt_took_is_said_before_the_answer_where_that_is_asked() -> None:
+    with bench() as b:
+        b.engine.submit(Job(1, words(1, 200), FREE))
+        b.engine.submit(Job(2, words(1, 200), FREE, prompt_usage=True, n=2))
+        b.start()
+        b.finished(1)
+        end = b.finished(2)
+        assert not any(isinstance(event, PromptUsage) for event in b.events[1])
+        first = next(event for event in b.events[2] if not isinstance(event, Queued))
+        assert first == PromptUsage(end.usage.num_prompt_tokens, end.usage.num_cached_tokens)
+        assert sum(isinstance(event, PromptUsage) for event in b.events[2]) == 1
 
 
 def test_no_tokens_wanted() -> None:

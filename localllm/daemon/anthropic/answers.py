@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from localllm.api import Event, Finished, Notice, Progress, Queued, Usage
+from localllm.api import Event, Finished, Notice, Progress, PromptUsage, Queued, Usage
 from localllm.daemon.anthropic.blocks import Blocks
 from localllm.daemon.anthropic.values import error_value, stop_value, usage_value
 from localllm.daemon.errors import Problem
@@ -66,7 +66,7 @@ def _head(message_id: str, model: str) -> dict[str, Any]:
 
 
 class MessageStream:
-    """The events of a message as a stream. What the input took is known at its end, and said there."""
+    """The events of a message as a stream. What the input took is said at its begin, as it is read by then."""
 
     media_type = "text/event-stream"
     ping = b'event: ping\ndata: {"type":"ping"}\n\n'
@@ -78,7 +78,6 @@ class MessageStream:
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": usage_value(Usage()),
         }
         self._has_begun = False
 
@@ -90,6 +89,7 @@ class MessageStream:
                 self._notices.append(event)
             if not self._has_begun and not isinstance(event, Notice | Progress | Queued):
                 self._has_begun = True
+                self._start["usage"] = usage_value(_usage_so_far(event))
                 out.append(_line("message_start", {"message": self._start}))
             for verb, index, value in self._blocks.take(event):
                 out.append(_line(f"content_block_{verb}", {"index": index} | _named(verb, value)))
@@ -107,6 +107,14 @@ class MessageStream:
             value["notices"] = self._notices
         out.append(_line("message_delta", value))
         out.append(_line("message_stop", {}))
+
+
+def _usage_so_far(first: Event) -> Usage:
+    """What the input took, where the first event says so."""
+    said = first.usage if isinstance(first, Finished) else first
+    if not isinstance(said, PromptUsage | Usage):
+        return Usage()
+    return Usage(num_prompt_tokens=said.num_prompt_tokens, num_cached_tokens=said.num_cached_tokens)
 
 
 def _named(verb: str, value: dict[str, Any]) -> dict[str, Any]:

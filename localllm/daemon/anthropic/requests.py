@@ -151,6 +151,7 @@ def chat_request(body: CountBody, default_model: str, request_id: str | None = N
         constraint=None if form is None else JsonSchema(form.schema),
         client=(metadata.user_id or "") if metadata is not None else "",
         request_id=request_id,
+        prompt_usage=isinstance(body, MessagesBody) and bool(body.stream),
     )
 
 
