@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
-from localllm import errors
 from localllm.api import (
     ChatRequest,
     CompletionRequest,
@@ -25,8 +25,10 @@ from localllm.api import (
     RerankRequest,
     Status,
 )
-from localllm.client_http import Address, Response, exchange
-from localllm.errors import DaemonError, DaemonUnreachableError, LocalLLMError, QueueFullError
+from localllm.client_errors import ErrorBody, checked, error_of
+from localllm.client_http import Address, Response, Upload, exchange
+from localllm.client_models import HttpFinder, HttpKeeper
+from localllm.errors import DaemonError
 
 T = TypeVar("T")
 
@@ -35,18 +37,6 @@ DEFAULT_URL = "http://127.0.0.1:11435"
 _SILENCE_S = 60.0
 _MAX_EVENT_BYTES = 256 << 20
 _PREFIX = "/api/localllm/"
-
-
-class _ErrorValue(msgspec.Struct):
-    message: str
-    code: str = ""
-    hint: str | None = None
-    type: str = ""
-    facts: dict[str, Any] = {}
-
-
-class _ErrorBody(msgspec.Struct):
-    error: _ErrorValue
 
 
 class _Models(msgspec.Struct):
@@ -120,7 +110,7 @@ class Client:
         async with self._exchange("POST", "control", {"id": request_id, "control": control}, None) as response:
             if response.status == 404:
                 return False
-            await _checked(response)
+            await checked(response)
             return True
 
     async def load(
@@ -142,6 +132,16 @@ class Client:
 
     async def close(self) -> None:
         """See Backend.close. Every request has its own connection, so nothing is left open."""
+
+    @property
+    def keeper(self) -> HttpKeeper:
+        """The daemon's models on disk."""
+        return HttpKeeper(self._ask, self._exchange)
+
+    @property
+    def finder(self) -> HttpFinder:
+        """What the daemon may pull, judged by its machine."""
+        return HttpFinder(self._ask)
 
     # --- the daemon -----------------------------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class Client:
 
     async def _ask(self, method: str, path: str, body: Any, kind: type[T]) -> T:
         async with self._exchange(method, path, body, None) as response:
-            data = await _checked(response)
+            data = await checked(response)
             try:
                 return msgspec.json.decode(data, type=kind)
             except msgspec.DecodeError as exc:
@@ -182,18 +182,21 @@ class Client:
         """The events of a stream. Closing the iterator ends the request."""
         async with self._exchange("GET" if body is None else "POST", path, body, _SILENCE_S) as response:
             if response.status != 200:
-                await _checked(response)
+                await checked(response)
             async for kind, data in _sse(response.body):
                 try:
                     if kind == b"error":
-                        raise _error(msgspec.json.decode(data, type=_ErrorBody).error)
+                        raise error_of(msgspec.json.decode(data, type=ErrorBody).error)
                     yield decoder.decode(data)
                 except msgspec.DecodeError as exc:
                     raise self._foreign(exc) from exc
 
-    def _exchange(self, method: str, path: str, body: Any, silence_s: float | None) -> Any:
+    def _exchange(
+        self, method: str, path: str, body: Any = None, silence_s: float | None = None, upload: Upload | None = None
+    ) -> AbstractAsyncContextManager[Response]:
         data = None if body is None else msgspec.json.encode(body)
-        return exchange(self._address, method, _PREFIX + path, data, headers=self._headers, silence_s=silence_s)
+        path, headers = _PREFIX + path, self._headers
+        return exchange(self._address, method, path, data, headers=headers, silence_s=silence_s, upload=upload)
 
     def _foreign(self, exc: Exception) -> DaemonError:
         return DaemonError(f"{self.url} answers in a way this version does not know: {exc}", hint="are both the same?")
@@ -223,27 +226,3 @@ async def _sse(pieces: AsyncIterator[bytes]) -> AsyncIterator[tuple[bytes, bytes
                     name = line[7:]
             if data:
                 yield name, data
-
-
-async def _checked(response: Response) -> bytes:
-    """The body of a good answer. Raises the error that a bad one holds."""
-    data = await response.read()
-    if response.status < 400:
-        return data
-    try:
-        value = msgspec.json.decode(data, type=_ErrorBody).error
-    except msgspec.DecodeError as exc:
-        raise DaemonError(f"no localllm daemon: it answers {response.status}") from exc
-    raise _error(value)
-
-
-def _error(value: _ErrorValue) -> LocalLLMError:
-    """The error of the class it had in the daemon; what the daemon itself refuses is a DaemonError."""
-    cls: Any = getattr(errors, value.type, None) if value.type else _BY_CODE.get(value.code, DaemonError)
-    if not (isinstance(cls, type) and issubclass(cls, LocalLLMError)):
-        cls = DaemonError
-    error: LocalLLMError = cls(value.message, hint=value.hint, **value.facts)
-    return error
-
-
-_BY_CODE: dict[str, type[LocalLLMError]] = {"shutting_down": DaemonUnreachableError, "busy": QueueFullError}

@@ -56,6 +56,22 @@ class Address:
         return cls(url, parts["host"], port, (parts["base"] or "").rstrip("/"), is_tls)
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Bytes to be sent as they come; `size_bytes` where it is known."""
+
+    pieces: AsyncIterator[bytes]
+    size_bytes: int | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What says how long it is."""
+        length = (
+            {"transfer-encoding": "chunked"} if self.size_bytes is None else {"content-length": str(self.size_bytes)}
+        )
+        return {"content-type": "application/octet-stream", **length}
+
+
 @dataclass(slots=True)
 class Response:
     """An answer whose head has come. `body` yields its bytes as they come."""
@@ -78,8 +94,11 @@ async def exchange(
     *,
     headers: dict[str, str],
     silence_s: float | None = None,
+    upload: Upload | None = None,
 ) -> AsyncIterator[Response]:
     """Send a request; the connection is closed at the end of the block, which ends what the daemon does for it.
+
+    `upload` is a body that is sent as it comes, in place of `body`.
 
     Raises DaemonUnreachableError where nobody answers, where the connection breaks, and after `silence_s` without a
     byte (None: however long it takes).
@@ -90,8 +109,13 @@ async def exchange(
         fields = {"host": address.host_header, "connection": "close", **headers}
         if body is not None:
             fields |= {"content-type": "application/json", "content-length": str(len(body))}
+        if upload is not None:
+            fields |= upload.headers
         request = h11.Request(method=method, target=address.base + path, headers=list(fields.items()))
-        writer.write(b"".join(wire.connection.send(event) or b"" for event in _events(request, body)))
+        if upload is None:
+            writer.write(b"".join(wire.connection.send(event) or b"" for event in _events(request, body)))
+        else:
+            await _send(wire, writer, request, upload)
         head = await wire.next_event()
         while isinstance(head, h11.InformationalResponse):
             head = await wire.next_event()
@@ -101,6 +125,20 @@ async def exchange(
         yield Response(head.status_code, named, wire.body())
     finally:
         writer.close()
+
+
+async def _send(wire: _Wire, writer: asyncio.StreamWriter, request: h11.Request, upload: Upload) -> None:
+    """Send a body as it comes. A daemon that answers before its end has heard enough: its answer is read then."""
+    try:
+        writer.write(wire.connection.send(request) or b"")
+        async for piece in upload.pieces:
+            writer.write(wire.connection.send(h11.Data(data=piece)) or b"")
+            await writer.drain()
+        writer.write(wire.connection.send(h11.EndOfMessage()) or b"")
+    except OSError:
+        return
+    except h11.LocalProtocolError as exc:
+        raise wire.broken(f"the body is not of the size that was said: {exc}") from exc
 
 
 def _events(request: h11.Request, body: bytes | None) -> list[h11.Event]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from localllm.api import (
     SamplingParams,
     TextDelta,
 )
+from localllm.api.finder import HasFinder
+from localllm.api.keeper import HasKeeper, NewModel
 from localllm.client import Client
 from localllm.config import Settings
 from localllm.daemon.run import ServeOptions
@@ -33,6 +36,7 @@ from localllm.errors import (
     ContextLengthError,
     InvalidRequestError,
     LocalLLMError,
+    ModelInUseError,
     ModelNameError,
     ModelNotFoundError,
     OfflineError,
@@ -219,6 +223,82 @@ def test_installed_models(subject: Subject) -> None:
         assert model.name == NAME
         assert model.num_params == 134_515_008
         assert model.capabilities
+
+    subject.run(main)
+
+
+def test_the_models_on_disk_are_kept(subject: Subject) -> None:
+    async def main(backend: Backend) -> None:
+        assert isinstance(backend, HasKeeper)
+        keeper = backend.keeper
+        (listed,) = await backend.list_models()
+        assert await keeper.info("smollm2") == listed
+        details = await keeper.details(NAME, tensors=True)
+        assert details.info == listed
+        assert details.metadata["general.architecture"] == "llama"
+        assert "im_start" in (details.template or "")
+        assert len(details.tensors) == 272
+        assert (await keeper.details(NAME)).tensors == ()
+        await keeper.copy(NAME, "second")
+        made = await keeper.create(NewModel("third", source=NAME, system="Be brief.", sampling=GREEDY, num_ctx=256))
+        assert (made.name, made.digest) == ("third", listed.digest)
+        assert {model.name for model in await backend.list_models()} == {NAME, "second", "third"}
+        kept = await keeper.details("third")
+        assert (kept.system, kept.sampling, kept.num_ctx) == ("Be brief.", GREEDY, 256)
+        assert await keeper.has_blob(listed.digest)
+        assert not await keeper.has_blob("sha256:" + "0" * 64)
+        async for _ in backend.load(NAME):
+            pass
+        with pytest.raises(ModelInUseError):
+            await keeper.remove(NAME)
+        await keeper.remove("second")
+        await keeper.remove("third")
+        (left,) = await backend.list_models()
+        assert left == listed
+
+    subject.run(main)
+
+
+def test_bytes_are_taken_by_their_digest(subject: Subject) -> None:
+    data = b"not a model at all" * 100_000
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(data), 60_000):
+            yield data[start : start + 60_000]
+
+    async def main(backend: Backend) -> None:
+        assert isinstance(backend, HasKeeper)
+        keeper = backend.keeper
+        with pytest.raises(InvalidRequestError):
+            await keeper.put_blob("sha256:" + "1" * 64, pieces())
+        assert await keeper.put_blob(digest, pieces(), len(data))
+        assert await keeper.has_blob(digest)
+        assert not await keeper.put_blob(digest, pieces())
+        with pytest.raises(InvalidRequestError):
+            await keeper.create(NewModel("no-model", blobs=(("x.gguf", digest),)))
+
+    subject.run(main)
+
+
+def test_what_may_be_pulled_is_judged(subject: Subject) -> None:
+    async def main(backend: Backend) -> None:
+        assert isinstance(backend, HasFinder)
+        offers = await backend.finder.catalogue("smollm2")
+        assert {offer.name for offer in offers} >= {NAME, "smollm2:360m"}
+        assert [offer.name for offer in offers if offer.installed] == [NAME]
+        long = SamplingParams(temperature=0, max_tokens=48, ignore_eos=True)
+        await all_of(backend.chat(chat("Count.", sampling=long, speculate=False)))
+        own, other = await backend.finder.offer("smollm2"), await backend.finder.offer("smollm2:360m")
+        assert own.fit is not None
+        assert (own.fit.basis, own.fit.verdict) == ("header", "fits")
+        assert own.speed is not None
+        assert (own.speed.basis, own.speed.source) == ("measured", "answers")
+        assert other.speed is not None
+        assert (other.speed.basis, other.speed.model) == ("scaled", NAME)
+        assert other.speed.tokens_per_s < own.speed.tokens_per_s
+        with pytest.raises(ModelNotFoundError):
+            await backend.finder.offer("nobody")
 
     subject.run(main)
 

@@ -13,8 +13,10 @@ import pytest
 
 from localllm.api import LoadOptions, ModelInfo
 from localllm.config import Settings
+from localllm.finder import CatalogFinder
 from localllm.keeper import StoreKeeper
-from localllm.resolver import info_of
+from localllm.resolver import Resolver, info_of
+from localllm.speeds import Speeds
 from localllm.store.store import ModelStore
 from tests.clients.conftest import install_model
 from tests.daemon.serving import Answer, ScriptedBackend, Served, serving
@@ -29,6 +31,8 @@ class KeptBackend(ScriptedBackend):
         super().__init__(Settings(), LoadOptions())
         self.store = store
         self.keeper = StoreKeeper(store, store.get, info_of)
+        resolver = Resolver(Settings(store_dir=store.root), pull_missing=False)
+        self.finder = CatalogFinder(resolver, lambda: 8 * 2**30, Speeds())
 
     async def list_models(self) -> list[ModelInfo]:
         return [info_of(manifest) for manifest in self.store.list()]
