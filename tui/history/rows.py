@@ -46,6 +46,15 @@ def attachments(column: str | None) -> tuple[Attachment, ...]:
 def column(value: Any) -> Any:
     """A field's value as SQLite keeps it: JSON for values of several parts, nothing for empty ones."""
     if isinstance(value, (tuple, list, msgspec.Struct)):
-        return _encode(value).decode() if value else None
+        return _json(value) if value else None
     # A lone surrogate is no character: no database and no file can hold it.
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) and not value.isascii() else value
+
+
+def _json(value: Any) -> str:
+    try:
+        return _encode(value).decode()
+    except UnicodeEncodeError:
+        import json
+
+        return json.dumps(msgspec.to_builtins(value), ensure_ascii=False).encode("utf-8", "replace").decode()
