@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from localllm.api import LoadedModel, Notice
+from localllm.api import LoadedModel, Notice, Queued
 from localllm.engine.frames import LoadSpec
 from localllm.engine.process import EngineProcess
 from localllm.memory import Resident
@@ -45,7 +45,7 @@ class Entry:
     """A model in memory, or on its way there.
 
     `leaving`: it takes no new requests and ends with the last it has. `ending`: its child is told so.
-    `expires_at`: when it ends if it stays idle.
+    `expires_at`: when it ends if it stays idle. `place`: what it waits for, as it was last told.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Entry:
     loading: asyncio.Task[None] | None = None
     listeners: list[Report] = field(default_factory=list)
     num_users: int = 0
+    place: Queued | None = None
     last_used: float = 0.0
     expires_at: float | None = None
     timer: Timer | None = None
@@ -169,4 +170,5 @@ def describe(entry: Entry, now: float) -> LoadedModel:
         expires_in_s=None if entry.expires_at is None else max(0.0, entry.expires_at - now),
         pinned=entry.pinned,
         state="leaving" if entry.leaving else "ready",
+        num_output_tokens=entry.engine.pong.num_output_tokens,
     )

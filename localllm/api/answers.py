@@ -94,7 +94,8 @@ class LoadedModel(Value, frozen=True):
     """A model in memory, as `ps` shows it. `bytes_by_device` is what the engine's own buffers take.
 
     `expires_in_s`: when it is unloaded unless somebody asks it (None: not by time, or it is busy). A `pinned` one makes
-    room for no other. `state` "leaving": it ends what it runs and takes nothing new.
+    room for no other. `state` "leaving": it ends what it runs and takes nothing new. `num_output_tokens`: what it has
+    made since it was loaded, as of the last second.
     """
 
     name: str
@@ -110,6 +111,7 @@ class LoadedModel(Value, frozen=True):
     expires_in_s: float | None = None
     pinned: bool = False
     state: Literal["loading", "ready", "leaving"] = "ready"
+    num_output_tokens: int = 0
 
 
 class Status(Value, frozen=True, tag="status"):

@@ -55,7 +55,10 @@ class Backend(Protocol):
         ...
 
     async def control(self, request_id: str, control: Control) -> bool:
-        """Steer a running request: "stop_thinking" makes it answer now, "stop" ends it. False: no such request."""
+        """Steer a running request: "stop_thinking" makes it answer now, "stop" ends it, "first" lets it pass others.
+
+        False: no such request.
+        """
         ...
 
     def load(

@@ -177,4 +177,4 @@ class RerankRequest(Value, frozen=True):
     keep_alive_s: float | None = None
 
 
-Control = Literal["stop_thinking", "stop"]
+Control = Literal["stop_thinking", "stop", "first"]

@@ -21,7 +21,7 @@ def ps(json: Json = False, quiet: Quiet = False) -> None:
     """List the models in the running daemon's memory.
 
     With --json an array of objects: name, pid, num_ctx, num_slots, num_ctx_train, device, num_active, num_waiting,
-    load_s, bytes_by_device, expires_in_s, pinned, state. With --quiet names only, one a line.
+    load_s, bytes_by_device, expires_in_s, pinned, state, num_output_tokens. With --quiet names only, one a line.
     """
     import asyncio
 

@@ -14,6 +14,8 @@ from localllm.errors import ConfigError
 
 MIN_KEY_CHARS = 16
 MAX_KEY_BYTES = 512
+# The name of the key that a daemon makes for the commands of the user who runs it.
+OWNER = "localllm"
 _LINE = re.compile(r"(?:(?P<name>[\w.-]{1,64})\s*=\s*)?(?P<key>\S+)(?:\s+(?P<scope>infer))?")
 _HASH = re.compile(r"sha256:([0-9a-f]{64})")
 
@@ -65,6 +67,8 @@ def read_keys(path: Path) -> KeyRing:
         if parts is None:
             raise ConfigError(f"{path}:{number}: not `KEY` or `NAME = KEY`, with or without `infer` behind it")
         name = parts["name"] or f"key{number}"
+        if name == OWNER:
+            raise ConfigError(f"{path}:{number}: the name {OWNER} is the daemon's own")
         if name in digests:
             raise ConfigError(f"{path}:{number}: a second key named {name}")
         if parts["scope"]:

@@ -18,7 +18,7 @@ from localllm.api import Backend, Notice
 from localllm.daemon.app import App
 from localllm.daemon.context import Daemon
 from localllm.daemon.guard import Guard, is_loopback
-from localllm.daemon.keys import KeyRing, read_keys
+from localllm.daemon.keys import OWNER, KeyRing, read_keys
 from localllm.daemon.limits import Limits
 from localllm.daemon.reloading import Reloader
 from localllm.daemon.server import Server, log_accept_errors_once_a_minute, on_hangup, on_signals
@@ -84,7 +84,7 @@ def make_guard(options: ServeOptions, own_key: str | None = None) -> Guard:
     options.check()
     keys: KeyRing | None = read_keys(options.key_file) if options.key_file is not None else None
     if keys is not None and own_key is not None:
-        keys = keys.with_key("localllm", own_key)
+        keys = keys.with_key(OWNER, own_key)
     return Guard(
         None if options.socket is not None else options.host,
         hosts=options.hosts,

@@ -11,6 +11,7 @@ import msgspec
 
 from localllm.api import ChatRequest, CompletionRequest, Event, Notice, Progress, Queued
 from localllm.daemon.guard import Caller
+from localllm.daemon.keys import OWNER
 from localllm.errors import InvalidRequestError
 
 State = Literal["waiting", "loading", "queued", "running"]
@@ -53,9 +54,13 @@ class Running:
         return list(self._jobs.values())
 
     def is_of(self, request_id: str, caller: Caller) -> bool:
-        """Whether a request of this id runs and is this caller's."""
+        """Whether a request of this id runs and this caller may steer it."""
         job = self._jobs.get(request_id)
-        return job is not None and job.key == caller.key
+        return job is not None and self.is_for(job, caller)
+
+    def is_for(self, job: Job, caller: Caller) -> bool:
+        """Whether this caller may know a request and steer it: its own ones; whoever runs the daemon, any."""
+        return caller.key in (job.key, OWNER)
 
     @contextlib.contextmanager
     def job(self, request: ChatRequest | CompletionRequest, caller: Caller) -> Iterator[Job]:

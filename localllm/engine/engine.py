@@ -81,6 +81,7 @@ class Engine:
         self._waits = False  # for the disk: there are requests, and nothing to compute
         self._settled = False  # nothing is left to be written
         self.step_began = 0.0
+        self.num_output_tokens = 0  # of all requests so far
 
     # --- called from other threads --------------------------------------------------------------------------------
 
@@ -258,6 +259,10 @@ class Engine:
         if control == "stop":
             self._end(request, "abort")
             return
+        if control == "first":
+            for answer in request.answers:
+                self._scheduler.promote(answer.sequence)
+            return
         request.stop_thinking = True
         for answer in request.answers:
             self._end_reasoning(request, answer)
@@ -295,6 +300,7 @@ class Engine:
             if request.job.prompt_logprobs is not None:
                 request.events.append(PromptLogprobs(self._runner.scores(answer.sequence.id)))
         request.last_token = now
+        self.num_output_tokens += output.num_tokens
         if output.sampled.failure is not None:
             self._fail(request, output.sampled.failure)
             return

@@ -219,11 +219,12 @@ class Ranks(msgspec.Struct, frozen=True, tag="ranks"):
 
 
 class Pong(msgspec.Struct, frozen=True, tag="pong"):
-    """The child lives. `step_s`: seconds since the current step began, 0 when idle."""
+    """The child lives. `step_s`: seconds since the current step began, 0 when idle. Output tokens: of all its life."""
 
     step_s: float
     num_running: int
     num_waiting: int
+    num_output_tokens: int = 0
 
 
 Value = list[int] | str | Rendered | Embeddings | Ranking

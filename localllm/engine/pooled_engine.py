@@ -30,6 +30,7 @@ class PooledEngine:
         self._pooled = pooled
         self._inbox: queue.SimpleQueue[PooledJob | _Abort | _Stop] = queue.SimpleQueue()
         self.step_began = 0.0
+        self.num_output_tokens = 0
 
     # --- called from other threads --------------------------------------------------------------------------------
 

@@ -108,6 +108,10 @@ class Scheduler:
             sequence.status = SequenceStatus.PREFILL
         return True
 
+    def promote(self, sequence: Sequence) -> None:
+        """Let a waiting sequence pass all that have not begun."""
+        self._waiting.promote(sequence)
+
     def finish(self, sequence: Sequence) -> None:
         """End a sequence, waiting or running; what it computed stays as a cached prefix.
 

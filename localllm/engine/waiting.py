@@ -39,6 +39,15 @@ class WaitingQueue:
         rank = (-sequence.priority, turn, sequence.order)
         bisect.insort(self._ranked, (rank, sequence), key=lambda entry: entry[0])
 
+    def promote(self, sequence: Sequence) -> None:
+        """Put a sequence before all others that have not begun; one that does not wait here stays where it is."""
+        entry = next((entry for entry in self._ranked if entry[1] is sequence), None)
+        if entry is None:
+            return
+        first = self._ranked[0][0][0] - 1
+        self._ranked.remove(entry)
+        self._ranked.insert(0, ((first, self._turn, sequence.order), sequence))
+
     def push_back(self, sequence: Sequence) -> None:
         """Queue a sequence again that had begun: before all that have not."""
         bisect.insort(self._resumed, sequence, key=lambda resumed: resumed.rank)

@@ -226,12 +226,13 @@ class Worker:
                 self._loaded.engine.abort(request_id)
 
     def _pong(self) -> None:
-        step_s, running, waiting = 0.0, 0, 0
+        step_s, running, waiting, num_tokens = 0.0, 0, 0, 0
         if self._ready.is_set():
             engine = self._loaded.engine
             running, waiting = engine.counts
+            num_tokens = engine.num_output_tokens
             step_s = time.perf_counter() - engine.step_began if engine.step_began else 0.0
-        self._send(frames.Pong(step_s, running, waiting))
+        self._send(frames.Pong(step_s, running, waiting, num_tokens))
 
 
 def main() -> NoReturn:

@@ -153,7 +153,9 @@ def read_all(sock: socket.socket) -> bytes:
 
 
 @contextlib.contextmanager
-def serving(backend: Backend | None = None, /, options: ServeOptions | None = None, **limits: Any) -> Iterator[Served]:
+def serving(
+    backend: Backend | None = None, /, options: ServeOptions | None = None, own_key: str | None = None, **limits: Any
+) -> Iterator[Served]:
     """A daemon for the block. `limits` are those of Limits that differ. What it keeps goes with it."""
     backend = backend or ScriptedBackend(Settings(), LoadOptions())
     options = options or ServeOptions(host="127.0.0.1", port=0, default_model="smollm2:135m")
@@ -168,7 +170,7 @@ def serving(backend: Backend | None = None, /, options: ServeOptions | None = No
     stop: list[asyncio.Event] = []
 
     async def main() -> None:
-        app = make_app(backend, options)
+        app = make_app(backend, options, own_key)
         server = Server(app)
         await server.start_tcp("127.0.0.1", 0)
         app.start()

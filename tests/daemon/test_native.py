@@ -17,6 +17,7 @@ from localllm.api import ChatRequest, CompletionRequest, Finished, LoadOptions, 
 from localllm.client import Client
 from localllm.config import Settings
 from localllm.daemon.app import DIALECTS
+from localllm.daemon.keys import read_keys
 from localllm.daemon.run import ServeOptions
 from localllm.errors import (
     ConfigError,
@@ -202,6 +203,26 @@ def test_the_queue_shows_who_runs_and_ids_to_their_owners_only(locked: Served) -
         assert locked.backend.steered == []
         assert locked.ask("POST", f"{API}control", steer, **mine).status == 200
         assert locked.backend.steered == [("secret-name", "stop")]
+
+
+def test_who_runs_the_daemon_may_steer_any_request(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"me = sha256:{hashlib.sha256(KEYS['me'].encode()).hexdigest()}\n")
+    options = ServeOptions(host="127.0.0.1", port=0, default_model="smollm2:135m", key_file=file)
+    own = "the-key-of-this-user"
+    with serving(Steerable(Settings(), LoadOptions()), options, own) as served, begin(served, "hang", "x", KEYS["me"]):
+        asked = served.ask("GET", f"{API}queue", authorization=f"Bearer {own}")
+        assert [request["id"] for request in asked.json["requests"]] == ["x"]
+        first = {"id": "x", "control": "first"}
+        assert served.ask("POST", f"{API}control", first, authorization=f"Bearer {own}").status == 200
+        assert served.backend.steered == [("x", "first")]
+
+
+def test_no_key_of_a_file_has_the_name_of_the_daemons_own(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"localllm = sha256:{'0' * 64}\n")
+    with pytest.raises(ConfigError, match="the daemon's own"):
+        read_keys(file)
 
 
 def test_the_status_stream_tells_changes_and_ends_with_the_daemon(daemon: Served) -> None:

@@ -98,7 +98,8 @@ async def _statuses(call: Call) -> AsyncIterator[Status]:
 def _key(status: Status) -> Any:
     """What makes a status worth another event: all but the clocks in it."""
     models = [
-        (m.name, m.pid, m.state, m.num_active, m.num_waiting, m.pinned, m.expires_in_s is None) for m in status.loaded
+        (m.name, m.pid, m.state, m.num_active, m.num_waiting, m.pinned, m.expires_in_s is None, m.num_output_tokens)
+        for m in status.loaded
     ]
     requests = [(r.id, r.model, r.state, r.num_ahead) for r in status.requests]
     return models, requests
@@ -113,7 +114,7 @@ async def _status(call: Call) -> Status:
             kind=job.kind,
             state=job.state,
             seconds=round(now - job.began, 3),
-            id=job.id if job.key == call.caller.key else None,
+            id=job.id if daemon.running.is_for(job, call.caller) else None,
             num_ahead=job.num_ahead,
             eta_s=job.eta_s,
         )
@@ -124,7 +125,7 @@ async def _status(call: Call) -> Status:
 
 
 async def control(call: Call) -> Reply:
-    """Steer a running request: end it, or its thinking."""
+    """Steer a request: end it, or its thinking, or let it pass those that wait."""
     body = await read(call, ControlBody)
     if not call.daemon.running.is_of(body.id, call.caller) or not await call.daemon.backend.control(
         body.id, body.control
