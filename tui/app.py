@@ -14,6 +14,7 @@ from localllm_tui.screens.chat import ChatScreen
 from localllm.api import Backend
 
 if TYPE_CHECKING:
+    from localllm_tui.tools.toolbox import Toolbox
     from textual.command import Provider
 
 
@@ -34,6 +35,7 @@ class ChatApp(DressedApp):
         super().__init__(options.settings)
         self.options = options
         self.history: History
+        self.toolbox: Toolbox
         self._make_backend = make_backend
         self._backend: asyncio.Future[Backend] | None = None
         self._chat: ChatScreen | None = None
@@ -47,9 +49,13 @@ class ChatApp(DressedApp):
     def on_mount(self) -> None:
         """First the screen, then what takes time."""
         self.history = History(self.options.database)
-        self._chat = ChatScreen(self.history, self.backend, self.options)
+        from localllm_tui.tools.toolbox import Toolbox
+
+        self.toolbox = Toolbox()
+        self._chat = ChatScreen(self.history, self.backend, self.options, self.toolbox)
         self.push_screen(self._chat)
         self.call_after_refresh(self.backend)
+        self.call_after_refresh(self.toolbox.start)
 
     def action_help(self) -> None:
         """F1."""
@@ -68,6 +74,7 @@ class ChatApp(DressedApp):
         """Keep what came of answers under way, and end what the Backend runs."""
         if self._chat is not None:
             await self._chat.close()
+            await self.toolbox.close()
             self.history.close()
         if self._backend is not None:
             await (await self._backend).close()

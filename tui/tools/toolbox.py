@@ -6,13 +6,11 @@ A server's life is `servers`'s matter, permissions are kept by `permissions`; no
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from localllm_tui.tools.background import Background
-from localllm_tui.tools.configuration import ServerConfig, load_servers
 from localllm_tui.tools.names import call_names
 from localllm_tui.tools.permissions import Permissions
 from localllm_tui.tools.values import Extent, ServerStatus, Tool, ToolResult, ToolState
@@ -20,6 +18,9 @@ from localllm_tui.tools.values import Extent, ServerStatus, Tool, ToolResult, To
 from localllm import paths
 from localllm.api import ToolCall, ToolSpec
 from localllm.errors import ConfigError
+
+if TYPE_CHECKING:
+    from localllm_tui.tools.configuration import ServerConfig
 
 
 class Toolbox:
@@ -46,6 +47,8 @@ class Toolbox:
 
     async def start(self) -> None:
         """Read `mcp.json` and start its servers in the background; never raises: see `problem` and `status`."""
+        from localllm_tui.tools.configuration import load_servers
+
         self._problem = None
         try:
             self._permissions.load()
@@ -121,10 +124,14 @@ class Toolbox:
     def approve(self, conversation: int, name: str, extent: Extent) -> None:
         """A person allows a tool: for one call (nothing is kept), in this conversation, or always.
 
-        Raises ConfigError where "always" cannot be kept; until the end it holds.
+        Where "always" cannot be written down, `problem` says so; until the end it holds.
         """
-        if (tool := self._named().get(name)) is not None:
+        if (tool := self._named().get(name)) is None:
+            return
+        try:
             self._permissions.approve(conversation, tool, extent)
+        except ConfigError as exc:
+            self._problem = exc.message
 
     def revoke(self, conversation: int, name: str) -> None:
         """Ask again from now on. Raises ConfigError likewise."""
@@ -141,8 +148,8 @@ class Toolbox:
         if tool is None or server is None:
             return ToolResult(f"there is no tool named {call.name}", is_error=True)
         try:
-            arguments = json.loads(call.arguments or "{}")
-        except (ValueError, RecursionError) as exc:
+            arguments = msgspec.json.decode(call.arguments or "{}")
+        except (msgspec.DecodeError, RecursionError) as exc:
             return ToolResult(f"the arguments are no JSON: {exc}", is_error=True)
         if not isinstance(arguments, dict):
             return ToolResult("the arguments are no JSON object", is_error=True)
@@ -151,12 +158,12 @@ class Toolbox:
     async def _replace(self, configs: tuple[ServerConfig, ...]) -> None:
         if not configs and not self._servers:
             return
-        from localllm_tui.tools.servers import Server
-
+        # In a thread: it takes longer to import than a frame may last.
+        make = await asyncio.to_thread(_server_class)
         old = self._servers
         kept = {config.name: old[config.name] for config in configs if _same(old.get(config.name), config)}
         gone = [server for name, server in old.items() if name not in kept]
-        self._servers = {config.name: kept.get(config.name) or Server(config) for config in configs}
+        self._servers = {config.name: kept.get(config.name) or make(config) for config in configs}
         if gone:
             await self._background.run(_stop_all(gone))
         self._background.begin(_start_all(list(self._servers.values())))
@@ -172,6 +179,12 @@ class Toolbox:
             }
             self._seen = seen
         return self._tools
+
+
+def _server_class() -> Any:
+    from localllm_tui.tools.servers import Server
+
+    return Server
 
 
 def _same(server: Any, config: ServerConfig) -> bool:

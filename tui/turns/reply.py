@@ -61,6 +61,7 @@ def request_of(path: tuple[Node, ...], system: str, wishes: Wishes, tools: tuple
         think=wishes.think,
         request_id=uuid.uuid4().hex,
         end_runaway=True,
+        prompt_usage=True,
     )
 
 
@@ -149,6 +150,7 @@ class Reply:
                 tool_call_id=call.id,
                 state={"failed": "failed", "refused": "stopped"}.get(state, "complete"),
             )
+            self._watcher.began(last)
             self._watcher.call(answer.id, call, state, result)
         self._asked.clear()
         return last

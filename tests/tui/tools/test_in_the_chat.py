@@ -1,0 +1,102 @@
+"""A tool call from the model's word to its answer: a real server, a card, a person, the result in the tree."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from localllm_tui.widgets.tool_card import ToolCard
+
+from localllm import paths
+from localllm.api import Finished, ToolCall, ToolCallEvent, Usage
+from tests.tui.host import chat_host, run
+from tests.tui.tools.servers import ECHO, write_servers
+
+pytest.importorskip("mcp")
+
+
+def calls(name: str, *, call_id: str = "c1", **arguments: str) -> list[ToolCallEvent | Finished]:
+    """An answer that is one call."""
+    call = ToolCall(call_id, name, json.dumps(arguments))
+    return [ToolCallEvent(call), Finished("tool_calls", Usage())]
+
+
+def test_model_calls_person_allows_tool_answers(tmp_path: Path) -> None:
+    async def story() -> None:
+        folder = paths.mcp_file().parent
+        folder.mkdir(parents=True, exist_ok=True)
+        write_servers(folder, echo=ECHO)
+        scripts = (
+            calls("echo__echo", text="from the tool"),
+            ["It said so."],
+            calls("echo__echo", call_id="c2", text="not again"),
+            ["Very well."],
+            calls("echo__echo", call_id="c3", text="third"),
+            ["Third time."],
+            calls("echo__echo", call_id="c4", text="fourth"),
+            ["Fourth time."],
+        )
+        async with chat_host(tmp_path, *scripts) as host:
+            toolbox = host.app.toolbox
+            await host.until(lambda: any(one.state == "ready" for one in toolbox.status()))
+
+            def card(call_id: str) -> ToolCard | None:
+                return next((card for card in host.screen.query(ToolCard) if card.call.id == call_id), None)
+
+            def state(call_id: str) -> str:
+                found = card(call_id)
+                return found.state if found is not None else ""
+
+            async def answered(text: str) -> None:
+                await host.until(lambda: host.screen.open.path and host.screen.open.path[-1].content == text)
+                await host.until(lambda: not host.screen.open.is_busy)
+
+            await host.say("use it")
+            await host.until(lambda: state("c1") == "asking")
+            assert {spec.name for spec in host.backend.requests[0].tools} >= {"echo__echo"}
+            asking = card("c1")
+            assert asking is not None
+            asking.focus()
+            await host.pilot.press("y")
+            await answered("It said so.")
+            assert (state("c1"), asking.result) == ("done", "from the tool")
+            roles = [(node.role, node.content) for node in host.screen.open.path]
+            assert roles == [
+                ("user", "use it"),
+                ("assistant", ""),
+                ("tool", "from the tool"),
+                ("assistant", "It said so."),
+            ]
+            sent = host.backend.requests[1].messages
+            assert (sent[-1].role, sent[-1].content, sent[-1].tool_call_id) == ("tool", "from the tool", "c1")
+
+            # Once was once: it asks again, and a refusal is a result, too.
+            await host.say("again")
+            await host.until(lambda: state("c2") == "asking")
+            refused = card("c2")
+            assert refused is not None
+            refused.focus()
+            await host.pilot.press("n")
+            await answered("Very well.")
+            assert state("c2") == "refused"
+
+            await host.say("and again")
+            await host.until(lambda: state("c3") == "asking")
+            always = card("c3")
+            assert always is not None
+            always.focus()
+            await host.pilot.press("a")
+            await answered("Third time.")
+            await host.say("once more")
+            await answered("Fourth time.")
+            assert state("c4") == "done"
+            number = host.screen.open.id
+        assert "echo" in paths.mcp_file().with_name("mcp-permissions.json").read_text()
+        async with chat_host(tmp_path) as host:
+            assert host.screen.open.id == number
+            again = host.app.toolbox
+            await host.until(lambda: any(one.state == "ready" for one in again.status()))
+            assert not again.needs_approval(number, "echo__echo")
+
+    run(story())
