@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
+import msgspec
 from localllm_tui.history.values import Attachment, Draft
 from localllm_tui.options import ChatSettings
+from localllm_tui.prompt import attaching, commands, completing, listing, mentions
+from localllm_tui.prompt.attaching import Holding
 from localllm_tui.prompt.commands import CommandWords
-from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from localllm_tui.prompt.completing import Completion
+from localllm_tui.widgets.attachment_chips import AttachmentChips, Chip
+from localllm_tui.widgets.completion import CompletionList
+from localllm_tui.widgets.prompt_area import PromptArea
+from textual import events, on, work
+from textual.app import ComposeResult, SuspendNotSupported
 from textual.containers import Vertical
 from textual.message import Message
+from textual.timer import Timer
 from textual.widgets import TextArea
 
+from localllm.errors import LocalLLMError
+
 CountTokens = Callable[[str], Awaitable[int | None]]
+CHANGED_S = 1 / 3
+SCAN_S = 0.2
+# A second Enter within this time is a key that was held, not another message.
+HELD_S = 0.3
 
 
 class Composer(Vertical):
@@ -25,10 +41,7 @@ class Composer(Vertical):
     `count_tokens` counts a text in the background; it gives None where no model is loaded that could.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "submit", "Send", id="composer.send", priority=True),
-        Binding("shift+enter,ctrl+j,alt+enter", "newline", "New line", id="composer.newline", priority=True),
-    ]
+    DEFAULT_CSS = "Composer { height: auto; }"
 
     @dataclass
     class Submitted(Message):
@@ -39,7 +52,10 @@ class Composer(Vertical):
 
     @dataclass
     class Changed(Message):
-        """The draft is another one now; posted at most every third of a second, and when the composer is left."""
+        """The draft is another one now; posted at most every third of a second, and when the composer is left.
+
+        A screen that shows another draft meanwhile asks `draft` for the one that is there.
+        """
 
         draft: Draft
 
@@ -52,9 +68,10 @@ class Composer(Vertical):
 
     @dataclass
     class PreviewAsked(Message):
-        """The person wants to see an attachment."""
+        """The person wants to see what is attached."""
 
-        attachment: Attachment
+        name: str
+        attachments: tuple[Attachment, ...]
 
     def __init__(
         self,
@@ -67,68 +84,359 @@ class Composer(Vertical):
         super().__init__()
         self.settings = settings or ChatSettings()
         self.commands = commands
-        self.folder = folder
+        self.argument_words: dict[str, tuple[tuple[str, str], ...]] = {}
+        self.folder = folder or Path.cwd()
         self.count_tokens = count_tokens
+        self._completions = CompletionList()
+        self._chips = AttachmentChips()
+        self._area = PromptArea(self._completions, paste_chars=self.settings.paste_chars, has_vim=self.settings.vim)
         self._edits: int | None = None
-        self._attached: tuple[Attachment, ...] = ()
-        self._sent: tuple[str, ...] = ()
+        self._held: tuple[Holding, ...] = ()
+        self._mentioned: tuple[Holding, ...] = ()
+        self._scanned: tuple[str, ...] = ()
+        self._submitted: tuple[str, tuple[Holding, ...], float] | None = None
+        self._is_sending = False
+        self._dismissed: int | None = None
+        self._counts: dict[int, int] = {}
+        self._num_pastes = 0
+        self._reported = Draft()
+        self._changed_timer: Timer | None = None
+        self._scan_timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        """What is attached, what may be completed, and the text."""
-        yield TextArea()
+        """What may be completed, what is attached, and the text."""
+        yield self._completions
+        yield self._chips
+        yield self._area
+
+    # --- what a screen asks of it ---------------------------------------------------------------------------------
 
     @property
     def text(self) -> str:
         """What is written."""
-        return self.query_one(TextArea).text
+        return self._area.text
 
     @text.setter
     def text(self, text: str) -> None:
-        self.query_one(TextArea).text = text
+        self._area.change(text, len(text))
 
     @property
     def draft(self) -> Draft:
         """What is written and attached, as it is this moment; a screen saves it when it leaves."""
-        return Draft(self.text, self._attached, self._edits)
+        return Draft(self.text, tuple(item for held in self._held for item in held.attachments), self._edits)
 
     def show(self, draft: Draft) -> None:
         """Another draft; what was written before is gone, so its draft has to be saved first."""
-        self.query_one(TextArea).text = draft.text
-        self._attached, self._edits = draft.attachments, draft.edits
+        self._held = tuple(attaching.of_attachment(item) for item in draft.attachments)
+        self._edits, self._reported, self._submitted = draft.edits, draft, None
+        self._area.load_text(draft.text)
+        self._area.move_cursor(self._area.document.end)
+        self._rescan()
+        self._show_chips()
 
     def show_sent(self, texts: tuple[str, ...]) -> None:
         """What up and down walk through: what was sent, the newest last."""
-        self._sent = texts
+        self._area.sent = type(self._area.sent)(texts)
 
     def clear_sent(self) -> None:
         """What was submitted has been taken: empty, but for what was typed since."""
-        self.show(Draft())
+        text, held, _ = self._submitted or (self.text, self._held, 0.0)
+        self._area.sent.add(text)
+        self._submitted, self._edits = None, None
+        self._held = tuple(one for one in self._held if one not in held)
+        self._area.change(left := self.text.removeprefix(text), len(left))
+        self._rescan()
+        self._show_chips()
+        self.flush()
 
     def put_back(self, text: str) -> None:
         """What failed comes back, before what has been written since."""
-        self.query_one(TextArea).text = text + self.text
+        if self.text != text:
+            self.text = f"{text}\n{self.text}" if self.text else text
 
     def insert(self, text: str) -> None:
         """Text at the cursor: a snippet."""
-        self.query_one(TextArea).insert(text)
+        self._area.replace(text, *self._area.selection, maintain_selection_offset=False)
 
     def attach(self, attachment: Attachment) -> None:
         """One more attachment, such as what was piped in."""
-        self._attached = (*self._attached, attachment)
+        self._held = (*self._held, attaching.of_attachment(attachment))
+        self._show_chips()
+        self._change_soon()
 
     def recount(self) -> None:
         """The model is another one, or is loaded now: count the attachments again."""
+        self._counts.clear()
+        self._held, self._mentioned = _uncounted(self._held), _uncounted(self._mentioned)
+        self._show_chips()
+
+    def flush(self) -> None:
+        """Say how the draft stands, if that has not been said."""
+        if self._changed_timer is not None:
+            self._changed_timer.stop()
+            self._changed_timer = None
+        if (draft := self.draft) != self._reported:
+            self._reported = draft
+            self.post_message(self.Changed(draft))
 
     def focus(self, scroll_visible: bool = True) -> Composer:
         """Where to type."""
-        self.query_one(TextArea).focus(scroll_visible)
+        self._area.focus(scroll_visible)
         return self
 
-    def action_submit(self) -> None:
-        """Send."""
-        if self.text.strip():
-            self.post_message(self.Submitted(self.text, self._attached))
+    # --- typing ---------------------------------------------------------------------------------------------------
 
-    def action_newline(self) -> None:
-        """A line end in the text."""
-        self.insert("\n")
+    @on(TextArea.Changed)
+    def _on_text(self, event: TextArea.Changed) -> None:
+        event.stop()
+        self._change_soon()
+        self._complete()
+        if self._scan_timer is None and (self._scanned or "@" in self.text):
+            self._scan_timer = self.set_timer(SCAN_S, self._rescan)
+
+    @on(TextArea.SelectionChanged)
+    def _on_cursor(self, event: TextArea.SelectionChanged) -> None:
+        event.stop()
+        if self._completions.is_open:
+            self._complete()
+
+    @on(events.DescendantBlur)
+    def _on_left(self) -> None:
+        self.flush()
+
+    def _change_soon(self) -> None:
+        if self._changed_timer is None:
+            self._changed_timer = self.set_timer(CHANGED_S, self.flush)
+
+    # --- completion -----------------------------------------------------------------------------------------------
+
+    def _complete(self) -> None:
+        """Offer what may complete the command or path before the cursor."""
+        text, cursor = self.text, self._area.index
+        found = completing.of_command(text, cursor, self.commands)
+        for name, words in self.argument_words.items():
+            found = found or completing.of_argument(text, cursor, name, words)
+        if found or (mention := mentions.begun(text, cursor)) is None:
+            self._offer(found)
+        else:
+            self._complete_path(mention)
+
+    @work(exclusive=True, group="completion")
+    async def _complete_path(self, mention: mentions.Mention) -> None:
+        choices = await asyncio.to_thread(listing.choices, mention.pattern, self.folder)
+        if mentions.begun(self.text, self._area.index) == mention:
+            self._offer(completing.of_paths(mention, choices))
+
+    def _offer(self, completions: tuple[Completion, ...]) -> None:
+        start = completions[0].start if completions else None
+        if start is None or start != self._dismissed:
+            self._dismissed = None
+            self._completions.show(completions)
+
+    @on(PromptArea.Dismissed)
+    def _on_dismissed(self, event: PromptArea.Dismissed) -> None:
+        event.stop()
+        mention = mentions.begun(self.text, self._area.index)
+        self._dismissed = mention.start if mention is not None else 0
+
+    @on(PromptArea.Accepted)
+    def _on_accepted(self, event: PromptArea.Accepted) -> None:
+        event.stop()
+        completion = self._completions.current
+        if completion is None:
+            return
+        typed = self.text[completion.start : completion.end]
+        if event.sends and typed.strip() == completion.text.strip():
+            self._completions.show(())
+            self._send()
+            return
+        self._take(completion)
+        if event.sends and completion.is_whole:
+            self._send()
+
+    @on(CompletionList.Chosen)
+    def _on_chosen(self, event: CompletionList.Chosen) -> None:
+        event.stop()
+        self._take(event.completion)
+        self.focus()
+
+    def _take(self, completion: Completion) -> None:
+        before, after = self.text[: completion.start], self.text[completion.end :]
+        added = completion.text.rstrip(" ") if after.startswith(" ") else completion.text
+        self._completions.show(())
+        self._area.change(before + added + after, len(before + added))
+
+    # --- attachments ----------------------------------------------------------------------------------------------
+
+    def _rescan(self) -> None:
+        """Look again at what the text mentions, unless it is the same as before."""
+        if self._scan_timer is not None:
+            self._scan_timer.stop()
+            self._scan_timer = None
+        typed = mentions.begun(self.text, self._area.index)
+        found = [one for one in mentions.mentions(self.text) if typed is None or one.start != typed.start]
+        patterns = tuple(dict.fromkeys(one.pattern for one in found))
+        if patterns != self._scanned:
+            self._scanned = patterns
+            self._scan(" ".join(map(mentions.spelled, patterns)))
+
+    @work(exclusive=True, group="mentions")
+    async def _scan(self, text: str) -> None:
+        self._mentioned = await asyncio.to_thread(attaching.of_text, text, self.folder) if text else ()
+        self._show_chips()
+
+    def _show_chips(self) -> None:
+        self._held, self._mentioned = self._with_counts(self._held), self._with_counts(self._mentioned)
+        holdings = (*self._held, *self._mentioned)
+        self._chips.show(holdings)
+        if self.count_tokens is not None and any(None in _counts(one) for one in holdings):
+            self._count(self.count_tokens, holdings)
+
+    @work(exclusive=True, group="count")
+    async def _count(self, count_tokens: CountTokens, holdings: tuple[Holding, ...]) -> None:
+        for item in [item for held in holdings for item in held.attachments if item.num_tokens is None]:
+            try:
+                number = await count_tokens(item.text)
+            except LocalLLMError:
+                return  # sending says what is wrong with the model; a count is only a help
+            if number is None:
+                return
+            self._counts[hash(item.text)] = number
+        self._show_chips()
+
+    def _with_counts(self, holdings: tuple[Holding, ...]) -> tuple[Holding, ...]:
+        def counted(item: Attachment) -> Attachment:
+            number = self._counts.get(hash(item.text)) if item.num_tokens is None else None
+            return item if number is None else msgspec.structs.replace(item, num_tokens=number)
+
+        return tuple(held._replace(attachments=tuple(map(counted, held.attachments))) for held in holdings)
+
+    @on(PromptArea.Pasted)
+    def _on_pasted(self, event: PromptArea.Pasted) -> None:
+        event.stop()
+        self._num_pastes += 1
+        num_lines = event.text.count("\n") + 1
+        lines = f", {num_lines:,} lines" if num_lines > 1 else ""
+        self.attach(Attachment(f"pasted text {self._num_pastes}{lines}", event.text))
+
+    @on(Chip.Asked)
+    def _on_chip(self, event: Chip.Asked) -> None:
+        event.stop()
+        holding = event.holding
+        if event.what == "preview":
+            if holding.attachments:
+                self.post_message(self.PreviewAsked(holding.name, holding.attachments))
+            else:
+                words = ". ".join(part for part in (holding.problem, holding.hint, holding.note) if part)
+                self.app.notify(words, title=holding.name, severity="warning", markup=False)
+            return
+        self._let_go(holding)
+        if event.what == "text":
+            self.insert("\n\n".join(item.text for item in holding.attachments))
+        self.focus()
+
+    def _let_go(self, holding: Holding) -> None:
+        self._held = tuple(one for one in self._held if one != holding)
+        if holding.mention is not None:
+            self._mentioned = tuple(one for one in self._mentioned if one != holding)
+            text = mentions.without(self.text, holding.mention)
+            self._area.change(text, min(self._area.index, len(text)))
+        self._show_chips()
+        self._change_soon()
+
+    # --- sending --------------------------------------------------------------------------------------------------
+
+    @on(PromptArea.SendAsked)
+    def _on_send_asked(self, event: PromptArea.SendAsked) -> None:
+        event.stop()
+        self._send()
+
+    def _send(self) -> None:
+        text = self.text
+        if self._is_sending or not (text.strip() or self._held):
+            return
+        try:
+            parsed = commands.parse(text, self.commands)
+        except LocalLLMError as exc:
+            self._say(exc)
+            return
+        if isinstance(parsed, commands.Typed):
+            self._area.sent.add(text.strip())
+            self._area.change("", 0)
+            self.flush()
+            self.post_message(self.Command(parsed.name, parsed.argument))
+            return
+        last = self._submitted
+        if last is not None and last[:2] == (text, self._held) and time.monotonic() - last[2] < HELD_S:
+            return
+        if mentions.mentions(parsed):
+            self._is_sending = True
+            self._send_with_files(text, parsed)
+        else:
+            self._submit(text, parsed, self._held)
+
+    @work(group="send")
+    async def _send_with_files(self, text: str, parsed: str) -> None:
+        """Read the files as they are now, and send them with the text."""
+        held = self._held
+        try:
+            found = self._with_counts(await asyncio.to_thread(attaching.of_text, parsed, self.folder))
+            self._submit(text, parsed, held, found)
+        finally:
+            self._is_sending = False
+
+    def _submit(self, text: str, parsed: str, held: tuple[Holding, ...], found: tuple[Holding, ...] = ()) -> None:
+        try:
+            attachments = attaching.check((*held, *found))
+        except LocalLLMError as exc:
+            self._say(exc)
+            return
+        self._submitted = (text, held, time.monotonic())
+        self.flush()
+        self.post_message(self.Submitted(parsed, attachments))
+
+    def _say(self, exc: LocalLLMError) -> None:
+        words = f"{exc.message}\n{exc.hint}" if exc.hint else exc.message
+        self.app.notify(words, severity="error", markup=False)
+
+    # --- the editor -----------------------------------------------------------------------------------------------
+
+    @on(PromptArea.EditorAsked)
+    def _on_editor_asked(self, event: PromptArea.EditorAsked) -> None:
+        event.stop()
+        self._edit_outside()
+
+    @work(exclusive=True, group="editor")
+    async def _edit_outside(self) -> None:
+        """Give the terminal to the person's editor. Answers under way go on meanwhile; nothing is drawn."""
+        from localllm_tui.prompt import editor
+
+        failed: LocalLLMError | None = None
+        before = text = self.text
+        try:
+            words = editor.command(os.environ)
+            with self.app.suspend(), self.app.batch_update():
+                try:
+                    text = await asyncio.to_thread(editor.edit, before, words)
+                except LocalLLMError as exc:
+                    failed = exc
+        except SuspendNotSupported:
+            failed = LocalLLMError("an editor needs a terminal of its own", hint="this one cannot be given away")
+        except LocalLLMError as exc:
+            failed = exc
+        if failed is not None:
+            self._say(failed)
+        elif text != before:
+            self._area.change(text, len(text))
+        self.focus()
+
+
+def _counts(holding: Holding) -> tuple[int | None, ...]:
+    return tuple(item.num_tokens for item in holding.attachments)
+
+
+def _uncounted(holdings: tuple[Holding, ...]) -> tuple[Holding, ...]:
+    return tuple(
+        held._replace(attachments=tuple(msgspec.structs.replace(item, num_tokens=None) for item in held.attachments))
+        for held in holdings
+    )
