@@ -47,6 +47,10 @@ class _Tokens(msgspec.Struct):
     tokens: list[int]
 
 
+class _Lines(msgspec.Struct):
+    lines: list[str]
+
+
 class _Text(msgspec.Struct):
     text: str
 
@@ -153,6 +157,10 @@ class Client:
     async def props(self) -> dict[str, Any]:
         """The daemon's version, limits and default model."""
         return await self._ask("GET", "props", None, dict[str, Any])
+
+    async def log(self) -> list[str]:
+        """See Watched.log."""
+        return (await self._ask("GET", "log", None, _Lines)).lines
 
     async def reload(self) -> None:
         """Let the daemon read its keys, settings and catalogue again."""

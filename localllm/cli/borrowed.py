@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from localllm.api import Backend, ChatRequest, CompletionRequest, Event, LoadOptions, Notice, Progress
+    from localllm.api import Backend, ChatRequest, CompletionRequest, Event, LoadOptions, Notice, Progress, Status
+    from localllm.api.finder import ModelFinder
+    from localllm.api.keeper import ModelKeeper
     from localllm.cli.output import Output
     from localllm.cli.runtime import Runtime
     from localllm.client import Client
@@ -95,6 +97,35 @@ class Borrowed:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
+
+    # What protocols ask for has to be there in so many words: they do not see what `__getattr__` would find.
+
+    @property
+    def url(self) -> str:
+        """See Watched."""
+        return self._client.url
+
+    @property
+    def keeper(self) -> ModelKeeper:
+        """See HasKeeper."""
+        return self._client.keeper
+
+    @property
+    def finder(self) -> ModelFinder:
+        """See HasFinder."""
+        return self._client.finder
+
+    def status(self) -> AsyncIterator[Status]:
+        """See Watched.status."""
+        return self._client.status()
+
+    async def props(self) -> dict[str, Any]:
+        """See Watched.props."""
+        return await self._client.props()
+
+    async def log(self) -> list[str]:
+        """See Watched.log."""
+        return await self._client.log()
 
     async def chat(self, request: ChatRequest) -> AsyncIterator[Event]:
         """See Backend.chat."""

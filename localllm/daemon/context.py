@@ -22,6 +22,7 @@ from localllm.daemon.guard import Caller
 from localllm.daemon.inspector import Inspected, Inspector
 from localllm.daemon.limits import Limits
 from localllm.daemon.metrics import Metrics
+from localllm.daemon.recent import RecentLines
 from localllm.daemon.running import Running
 from localllm.errors import LocalLLMError, ModelNotFoundError
 from localllm.name import ModelName
@@ -70,6 +71,7 @@ class Daemon:
         self.started = time.monotonic()
         self.is_draining = False
         self.running = Running()
+        self.recent = RecentLines()
         self.inspector = Inspector(num_inspected) if num_inspected else None
         self.reload: Callable[[], Awaitable[None]] | None = None
         self.any_file = any_file

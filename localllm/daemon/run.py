@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import importlib.metadata
+import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -111,6 +112,7 @@ async def serve_until_signal(backend: Backend, options: ServeOptions, say: Say, 
         with on_signals(stop.set, server.stop_now), hangup, contextlib.ExitStack() as stack:
             log_accept_errors_once_a_minute()
             address, url = await _listen(server, options)
+            stack.enter_context(_remembering(app.daemon.recent))
             stack.enter_context(_findable(url, own_key if options.key_file is not None else None, say))
             say(f"listening on {address}")
             app.start()
@@ -146,6 +148,17 @@ async def _listen(server: Server, options: ServeOptions) -> tuple[str, str]:
     host = f"[{options.host}]" if ":" in options.host else options.host
     near = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
     return f"http://{host}:{server.port}", f"http://{near}:{server.port}"
+
+
+@contextlib.contextmanager
+def _remembering(recent: logging.Handler) -> Iterator[None]:
+    """For the block, what is logged is kept for those who manage the daemon."""
+    ours = logging.getLogger("localllm")
+    ours.addHandler(recent)
+    try:
+        yield
+    finally:
+        ours.removeHandler(recent)
 
 
 @contextlib.contextmanager

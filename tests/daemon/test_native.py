@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -216,6 +217,19 @@ def test_who_runs_the_daemon_may_steer_any_request(tmp_path: Path) -> None:
         first = {"id": "x", "control": "first"}
         assert served.ask("POST", f"{API}control", first, authorization=f"Bearer {own}").status == 200
         assert served.backend.steered == [("x", "first")]
+
+
+def test_the_log_is_for_those_who_manage(daemon: Served, tmp_path: Path) -> None:
+    recent = daemon.server._app.daemon.recent
+    record = logging.LogRecord("localllm.pool", logging.INFO, "", 0, "%r is loaded\nevil", ("tiny",), None)
+    recent.handle(record)
+    lines = asyncio.run(Client(daemon.url).log())
+    assert [line.partition(" ")[2].partition(" ")[2] for line in lines] == ["INFO localllm.pool: 'tiny' is loaded", ""]
+    file = tmp_path / "keys"
+    file.write_text(f"asks = sha256:{hashlib.sha256(KEYS['me'].encode()).hexdigest()} infer\n")
+    options = ServeOptions(host="127.0.0.1", port=0, default_model="smollm2:135m", key_file=file)
+    with serving(None, options) as served:
+        assert served.ask("GET", f"{API}log", authorization=f"Bearer {KEYS['me']}").status == 403
 
 
 def test_no_key_of_a_file_has_the_name_of_the_daemons_own(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from localllm.api import Event, RunningRequest, Status
 from localllm.daemon.dialect import EVENTS, Call, Endpoint, Reply, Returns
 from localllm.daemon.errors import HttpError
 from localllm.daemon.native.requests import ControlBody, read
-from localllm.daemon.native.shapes import Controlled, Health, Props, Queue, Reloaded
+from localllm.daemon.native.shapes import Controlled, Health, Log, Props, Queue, Reloaded
 from localllm.daemon.native.values import EventsEncoder, json_reply
 from localllm.daemon.sse import EventStream
 
@@ -142,6 +142,11 @@ async def reload(call: Call) -> Reply:
     return json_reply({"status": "reloaded"})
 
 
+async def log(call: Call) -> Reply:
+    """The last lines that were logged: starts, loads, requests by their routes, failures. Never a prompt."""
+    return json_reply({"lines": list(call.daemon.recent.lines)})
+
+
 ENDPOINTS = (
     Endpoint("GET", "/health", health, returns=(Returns(Health), Returns(Health, status=503))),
     Endpoint("GET", "/metrics", metrics, returns=(Returns(media="text/plain"),)),
@@ -149,5 +154,6 @@ ENDPOINTS = (
     Endpoint("GET", "/api/localllm/queue", queue, returns=(Returns(Queue),)),
     Endpoint("GET", "/api/localllm/status", status, returns=(Returns(Status, EVENTS),)),
     Endpoint("POST", "/api/localllm/control", control, body=ControlBody, returns=(Returns(Controlled),), fails=(404,)),
+    Endpoint("GET", "/api/localllm/log", log, manages=True, returns=(Returns(Log),)),
     Endpoint("POST", "/api/localllm/reload", reload, manages=True, returns=(Returns(Reloaded),), fails=(501,)),
 )

@@ -80,6 +80,12 @@ class Controlled(TypedDict):
     control: Control
 
 
+class Log(TypedDict):
+    """What was logged, oldest first."""
+
+    lines: list[str]
+
+
 class Reloaded(TypedDict):
     """Settings were read again."""
 
