@@ -7,10 +7,10 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
-from localllm.api import Notice, Progress
+from localllm.api import Notice, Progress, Queued
 
 T = TypeVar("T")
-News = Progress | Notice
+News = Progress | Notice | Queued
 Report = Callable[[News], None]
 
 

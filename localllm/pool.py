@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -20,12 +21,14 @@ from localllm.engine.process import EngineProcess
 from localllm.errors import EngineCrashedError, EngineError, LocalLLMError, OutOfMemoryError
 from localllm.news import Report
 from localllm.pool_entry import Entry, Lease, PlannedLoad, Planner, Timer, describe
+from localllm.pool_pace import Pace
 from localllm.pool_room import Room
 
 __all__ = ["EnginePool", "Lease", "PlannedLoad"]
 
 logger = logging.getLogger(__name__)
 
+_TELL_S = 1.0
 _RETRY_SHARE = 3  # after a load that failed for want of memory, the next may take two thirds of it
 
 
@@ -57,6 +60,7 @@ class EnginePool:
         self._residents: list[Entry] = []
         self._pins: set[str] = set()
         self._crashes = pool_rules.Crashes()
+        self._pace = Pace()
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -93,6 +97,8 @@ class EnginePool:
         try:
             for notice in entry.planned.notices if entry.planned is not None else ():
                 listener(notice)
+            if entry.place is not None:
+                listener(entry.place)
             await _joined(entry)
         except BaseException:
             self._release(entry)
@@ -100,7 +106,9 @@ class EnginePool:
         finally:
             entry.listeners.remove(listener)
         assert entry.engine is not None
-        return Lease(entry.engine, lambda: self._release(entry))
+        began = self._clock()
+        self._pace.begin(name, began)
+        return Lease(entry.engine, functools.partial(self._end_use, entry, began))
 
     def engines(self) -> list[EngineProcess]:
         """The engines that can take requests."""
@@ -164,6 +172,9 @@ class EnginePool:
             raise
         entry.phase = "ready"
         entry.last_used = self._clock()
+        assert entry.engine is not None
+        if entry.engine.info is not None:
+            self._pace.loaded(entry.name, entry.engine.info.load_s)
         logger.info("%r is loaded", entry.name)
         self._settle(entry)
 
@@ -238,14 +249,33 @@ class EnginePool:
                 asked += [other for other in leaving if not other.leaving]
                 for other in leaving:
                     self._ask_to_leave(other)
-                await asyncio.gather(*(other.gone.wait() for other in leaving))
+                await self._until_gone(entry, leaving)
         except BaseException:
             # Nobody waits any more: whoever has not left may stay.
             for other in asked:
                 other.leaving = other.ending or self._entries.get(other.name) is not other
             raise
 
+    async def _until_gone(self, entry: Entry, leaving: list[Entry]) -> None:
+        """Wait for those who leave; whoever waits for `entry` is told how many requests these still run."""
+        gone = [asyncio.ensure_future(other.gone.wait()) for other in leaving]
+        try:
+            while not all(each.done() for each in gone):
+                place = self._pace.place(entry.name, [other.name for other in leaving], self._clock())
+                if place != entry.place and place.num_ahead:
+                    entry.place = place
+                    entry.tell(place)
+                await asyncio.wait(gone, timeout=_TELL_S)
+        finally:
+            entry.place = None
+            for each in gone:
+                each.cancel()
+
     # --- leaving --------------------------------------------------------------------------------------------------
+
+    def _end_use(self, entry: Entry, began: float) -> None:
+        self._pace.end(entry.name, began, self._clock())
+        self._release(entry)
 
     def _release(self, entry: Entry) -> None:
         entry.num_users -= 1

@@ -30,6 +30,7 @@ from localllm.api import (
     ModelInfo,
     Notice,
     Progress,
+    Queued,
     Ranking,
     Rendered,
     RerankRequest,
@@ -189,13 +190,14 @@ class Service:
         *,
         keep_alive_s: float | None = None,
         pin: bool | None = None,
-    ) -> AsyncIterator[News]:
+    ) -> AsyncIterator[Progress | Notice]:
         """See Backend.load."""
         async for item in self._open(model, keep_alive_s=keep_alive_s, pin=pin, insist=True):
             if isinstance(item, _Opened):
                 with item.lease:
                     return
-            yield item
+            if not isinstance(item, Queued):
+                yield item
 
     async def pull(self, model: str, *, update: bool = False) -> AsyncIterator[Progress]:
         """See Backend.pull. `update` asks the source for a newer version of a model that is here."""
@@ -243,7 +245,7 @@ class Service:
         prepared: list[tuple[Manifest, list[Path]]] = []
         for name in wanted:
             async for item in relay(in_thread(functools.partial(self.resolver.prepare, name))):
-                if isinstance(item, Progress | Notice):
+                if isinstance(item, Progress | Notice | Queued):
                     yield item
                 else:
                     prepared.append(item)

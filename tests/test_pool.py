@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from localllm.api import Notice, Progress
+from localllm.api import Notice, Progress, Queued
 from localllm.engine.frames import EngineInfo, LoadSpec, Pong
 from localllm.errors import (
     EngineCrashedError,
@@ -22,6 +22,7 @@ from localllm.errors import (
     ModelCrashingError,
     OutOfMemoryError,
 )
+from localllm.news import News
 from localllm.pool import EnginePool, Lease, PlannedLoad
 
 GIB = 1 << 30
@@ -357,6 +358,45 @@ def test_a_busy_model_is_never_evicted_and_a_swap_drains() -> None:
         release(await a)
         assert world.log == ["+a", "-a", "+b", "-b", "+a"]
         assert world.held == ["a"]
+
+    drive(main)
+
+
+def test_who_waits_for_a_swap_is_told_for_how_many_and_how_long() -> None:
+    """The wait is what loads and requests of late took; before these were measured it is not guessed."""
+
+    async def main() -> None:
+        world = World(10, {"a": 6, "b": 6})
+        told: list[Queued] = []
+
+        def hear(news: News) -> None:
+            if isinstance(news, Queued):
+                told.append(news)
+
+        running = [await world.get("a"), await world.get("a")]
+        b = asyncio.create_task(world.pool.acquire("b", world.plan("b"), hear))
+        await settle()
+        assert told == [Queued(2)]
+        joining = asyncio.create_task(world.pool.acquire("b", world.plan("b"), hear))
+        await settle()
+        assert told[1:] == [Queued(2)]
+        world.time.now = 8.0
+        for lease in running:
+            release(lease)
+        release(await b)
+        release(await joining)
+        # Both uses of a took 8 s, and a load takes 0.1 s here.
+        await world.use("a")
+        running = [await world.get("a")]
+        world.time.now += 3.0
+        told.clear()
+        b = asyncio.create_task(world.pool.acquire("b", world.plan("b"), hear))
+        await settle()
+        (place,) = told
+        assert place.num_ahead == 1
+        assert place.eta_s == pytest.approx(0.7 * 8.0 + 0.3 * 0.0 - 3.0 + 0.1)
+        release(running[0])
+        release(await b)
 
     drive(main)
 

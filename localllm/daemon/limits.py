@@ -12,7 +12,8 @@ class Limits(msgspec.Struct, frozen=True):
 
     A request's head must arrive within `header_s`. Its body may pause for `body_idle_s` and take `body_s` in all.
     All bodies being read at once take `all_bodies_bytes` at most. `pending_bytes` is what one stream may hold for a
-    client that reads slowly; one that reads nothing for `stall_s` is dropped. `linger_s`: how long a refused client
+    client that reads slowly; one that reads nothing for `stall_s` is dropped, one whose machine acknowledges nothing of
+    what was sent for `vanish_s` is gone. `linger_s`: how long a refused client
     may go on sending, so that it gets to read why. `drain_s`: how long running answers may go on after SIGTERM.
     """
 
@@ -22,6 +23,7 @@ class Limits(msgspec.Struct, frozen=True):
     keep_alive_s: float = 15.0
     ping_s: float = 15.0
     stall_s: float = 60.0
+    vanish_s: float = 25.0
     linger_s: float = 2.0
     drain_s: float = 30.0
     request_s: float = 1800.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import struct
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -24,9 +25,11 @@ from localllm.daemon.limits import Limits
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _HEAD_END = b"\r\n\r\n"
-# What the client's machine has not acknowledged for so long is gone (milliseconds; Linux). A quiet stream is written to
-# every 15 to 30 s, so a client that vanished is free within a minute.
-_USER_TIMEOUT_MS = 25_000
+# What the client's machine has not acknowledged for so long is gone (milliseconds; Linux). The system also counts the
+# time in which a client takes nothing, so it is long: streams look themselves for clients that vanished (`unheard_s`).
+_USER_TIMEOUT_MS = 70_000
+# Where in Linux's struct tcp_info: segments on their way, milliseconds since the last acknowledgement.
+_UNACKED_AT, _LAST_ACK_AT, _TCP_INFO_BYTES = 24, 56, 60
 _SEND_BUFFER_BYTES = 64 * 1024
 
 
@@ -110,6 +113,19 @@ class HttpProtocol(H11Protocol):
     def num_taken(self) -> int:
         """Bytes of bodies that the system has taken, and perhaps of heads."""
         return self._num_written - self.transport.get_write_buffer_size()
+
+    @property
+    def unheard_s(self) -> float:
+        """Seconds in which what was sent was not acknowledged by the client's machine; 0 where that is not known."""
+        sock = self.transport.get_extra_info("socket")
+        if not hasattr(socket, "TCP_INFO") or sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+            return 0.0
+        try:
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        except OSError:
+            return 0.0
+        (num_unacked,) = struct.unpack_from("I", info, _UNACKED_AT)
+        return struct.unpack_from("I", info, _LAST_ACK_AT)[0] / 1000 if num_unacked else 0.0  # type: ignore[no-any-return]
 
     @property
     def waits_for_head(self) -> bool:

@@ -46,6 +46,11 @@ class Connection(Protocol):
         """Bytes written that the system has taken, since the client connected."""
         ...
 
+    @property
+    def unheard_s(self) -> float:
+        """Seconds in which what was sent was not acknowledged by the client's machine; 0 where that is not known."""
+        ...
+
     def write(self, data: bytes) -> None:
         """Write a piece of the body whose response has begun."""
         ...
@@ -83,14 +88,15 @@ class EventStream:
         self._eager = eager
         self._encoder = encoder
         self._limits = limits
-        self._tick_s = min(limits.ping_s, limits.stall_s / 4)
+        self._tick_s = min(limits.ping_s / 2, limits.stall_s / 4)
         self._pending: list[Event] = []
         self._num_pending_bytes = 0
         self._has_begun = False
         self._flush_is_due = False
-        self._was_quiet = False
+        self._quiet_s = 0.0
         self._num_taken = -1
         self._stalled_s = 0.0
+        self._unheard_s = 0.0
         self._room = asyncio.Event()
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
@@ -169,7 +175,7 @@ class EventStream:
         self._pending.clear()
         self._num_pending_bytes = 0
         if data:
-            self._was_quiet = False
+            self._quiet_s = 0.0
             self._connection.write(data)
 
     # --- a client that reads slowly -------------------------------------------------------------------------------
@@ -199,13 +205,20 @@ class EventStream:
         stands_still = connection.num_buffered > 0 and num_taken == self._num_taken
         self._stalled_s = self._stalled_s + self._tick_s if stands_still else 0.0
         self._num_taken = num_taken
-        if self._stalled_s >= self._limits.stall_s:
+        has_vanished = self._has_vanished(connection.unheard_s)
+        if self._stalled_s >= self._limits.stall_s or has_vanished:
             connection.abort()
         elif not self._has_begun:
             self._beginning = self._loop.create_task(self._begin())
-        elif self._was_quiet and connection.is_writable and self._encoder.ping:
+        elif self._quiet_s >= self._limits.ping_s and connection.is_writable and self._encoder.ping:
             connection.write(self._encoder.ping)
-        self._was_quiet = True
+            self._quiet_s = 0.0
+        self._quiet_s += self._tick_s
+
+    def _has_vanished(self, unheard_s: float) -> bool:
+        """Whether a client's machine is gone. On a quiet stream, the last it was heard of may be long ago."""
+        self._unheard_s = min(unheard_s, self._unheard_s + self._tick_s) if unheard_s else 0.0
+        return self._unheard_s >= self._limits.vanish_s
 
 
 def merged(events: list[Event]) -> list[Event]:
