@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_type_hints
 import typer
 
 from localllm.cli.complete import complete_model
+from localllm.sampling_words import MEANINGS
 
 if TYPE_CHECKING:
     from localllm.api import Adapter, LoadOptions, SamplingParams
@@ -45,34 +46,38 @@ class Choice(NamedTuple):
     metavar: str | None = None
 
 
+def _repeatable(name: str) -> str:
+    return MEANINGS[name][:-1] + " (repeatable)."
+
+
 # Keyed by field of SamplingParams, in the order of the help.
 SAMPLING: dict[str, Choice] = {
-    "temperature": Choice(float, "How freely tokens are chosen; 0 always takes the likeliest.", ("-t",)),
-    "top_k": Choice(int, "Choose among the K likeliest tokens; 0: all."),
-    "top_p": Choice(float, "Choose among the likeliest tokens that together have this probability."),
-    "min_p": Choice(float, "Leave out tokens below this share of the likeliest one's probability."),
-    "typical_p": Choice(float, "Locally typical sampling; 1 is off."),
-    "top_n_sigma": Choice(float, "Keep tokens within N standard deviations of the best logit; -1 is off."),
-    "xtc_probability": Choice(float, "How often the likeliest tokens are left out; 0 is off."),
-    "xtc_threshold": Choice(float, "Probability above which XTC leaves tokens out."),
-    "dry_multiplier": Choice(float, "Strength of the DRY repetition penalty; 0 is off."),
-    "dry_base": Choice(float, "How fast the DRY penalty grows with the length of a repetition."),
-    "dry_allowed_length": Choice(int, "Longest repetition that DRY leaves alone."),
-    "dry_penalty_last_n": Choice(int, "Tokens DRY looks back over; -1: the whole context."),
-    "dry_sequence_breakers": Choice(list[str], "Text across which DRY sees no repetition (repeatable)."),
-    "mirostat": Choice(int, "Mirostat version: 0 (off), 1 or 2."),
-    "mirostat_tau": Choice(float, "Mirostat's target entropy."),
-    "mirostat_eta": Choice(float, "Mirostat's learning rate."),
-    "repeat_penalty": Choice(float, "Penalty on tokens that occurred lately; 1 is off."),
-    "repeat_last_n": Choice(int, "Tokens the penalties look back over; -1: the whole context, 0: off."),
-    "presence_penalty": Choice(float, "Penalty on any token that occurred lately."),
-    "frequency_penalty": Choice(float, "Penalty that grows with each occurrence."),
-    "logit_bias": Choice(list[str], "Add VALUE to the logit of a token id (repeatable).", (), "TOKEN=VALUE"),
-    "seed": Choice(int, "Seed of the random choice, for the same answer again."),
-    "max_tokens": Choice(int, "Stop after N tokens.", ("-n",)),
-    "stop": Choice(list[str], "Stop before this text appears (repeatable)."),
-    "ignore_eos": Choice(bool, "Go on when the model would end its answer."),
-    "logprobs": Choice(int, "Report log probabilities with N alternatives a token (only with --json)."),
+    "temperature": Choice(float, MEANINGS["temperature"], ("-t",)),
+    "top_k": Choice(int, MEANINGS["top_k"]),
+    "top_p": Choice(float, MEANINGS["top_p"]),
+    "min_p": Choice(float, MEANINGS["min_p"]),
+    "typical_p": Choice(float, MEANINGS["typical_p"]),
+    "top_n_sigma": Choice(float, MEANINGS["top_n_sigma"]),
+    "xtc_probability": Choice(float, MEANINGS["xtc_probability"]),
+    "xtc_threshold": Choice(float, MEANINGS["xtc_threshold"]),
+    "dry_multiplier": Choice(float, MEANINGS["dry_multiplier"]),
+    "dry_base": Choice(float, MEANINGS["dry_base"]),
+    "dry_allowed_length": Choice(int, MEANINGS["dry_allowed_length"]),
+    "dry_penalty_last_n": Choice(int, MEANINGS["dry_penalty_last_n"]),
+    "dry_sequence_breakers": Choice(list[str], _repeatable("dry_sequence_breakers")),
+    "mirostat": Choice(int, MEANINGS["mirostat"]),
+    "mirostat_tau": Choice(float, MEANINGS["mirostat_tau"]),
+    "mirostat_eta": Choice(float, MEANINGS["mirostat_eta"]),
+    "repeat_penalty": Choice(float, MEANINGS["repeat_penalty"]),
+    "repeat_last_n": Choice(int, MEANINGS["repeat_last_n"]),
+    "presence_penalty": Choice(float, MEANINGS["presence_penalty"]),
+    "frequency_penalty": Choice(float, MEANINGS["frequency_penalty"]),
+    "logit_bias": Choice(list[str], _repeatable("logit_bias"), (), "TOKEN=VALUE"),
+    "seed": Choice(int, MEANINGS["seed"]),
+    "max_tokens": Choice(int, MEANINGS["max_tokens"], ("-n",)),
+    "stop": Choice(list[str], _repeatable("stop")),
+    "ignore_eos": Choice(bool, MEANINGS["ignore_eos"]),
+    "logprobs": Choice(int, MEANINGS["logprobs"][:-1] + " (only with --json)."),
 }
 
 # Keyed by field of GenerationRequest.

@@ -7,13 +7,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
-from localllm.api import SamplingParams, check_sampling
+from localllm.api import SamplingParams
 from localllm.cli.answer import loaded_as, stats_lines
 from localllm.cli.installed import matching
 from localllm.cli.table import pairs
 from localllm.errors import UsageError
+from localllm.sampling_words import given, shown, with_value
 
 if TYPE_CHECKING:
     from localllm.cli.repl import Repl
@@ -63,20 +62,13 @@ async def _set(repl: Repl, rest: str) -> None:
     elif name in _SWITCHES:
         setattr(repl.talk, name, _switch(name, value))
     else:
-        repl.talk.sampling = _with_sampling(repl.talk.sampling, name, value)
+        repl.talk.sampling = with_value(repl.talk.sampling, name, value, others=(*_SWITCHES, "system"))
 
 
 def _settings(repl: Repl) -> list[tuple[str, str]]:
     talk = repl.talk
-    given = [(f, v) for f in talk.sampling.__struct_fields__ if (v := getattr(talk.sampling, f)) is not None]
-    shown = [(name, _shown(getattr(talk, name))) for name in ("model", "system", *_SWITCHES)]
-    return shown + [(name, _shown(value)) for name, value in given]
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return "default" if value is None else str(value)
+    of_talk = [(name, shown(getattr(talk, name))) for name in ("model", "system", *_SWITCHES)]
+    return of_talk + given(talk.sampling)
 
 
 _WORDS = {"on": True, "off": False, "default": None}
@@ -92,35 +84,6 @@ def _switch(name: str, value: str) -> Any:
     if value not in words:
         raise UsageError(f"{name} cannot be {value!r}", hint="one of " + ", ".join(words))
     return words[value]
-
-
-def _with_sampling(sampling: SamplingParams, name: str, value: str) -> SamplingParams:
-    if name not in sampling.__struct_fields__:
-        near = difflib.get_close_matches(name, [*_SWITCHES, "system", *sampling.__struct_fields__], n=1)
-        raise UsageError(
-            f"nothing called {name!r} to set", hint=f"did you mean {near[0]!r}?" if near else "/set lists all"
-        )
-    kind = next(field.type for field in msgspec.structs.fields(SamplingParams) if field.name == name)
-    given: Any = None if value == "default" else value
-    if given is not None and name in {"stop", "dry_sequence_breakers", "logit_bias"}:
-        given = _from_json(name, value)
-    elif name == "ignore_eos" and given is not None:
-        given = _WORDS.get(value, given)
-    try:
-        changed = msgspec.structs.replace(sampling, **{name: msgspec.convert(given, kind, strict=False)})
-    except msgspec.ValidationError as exc:
-        raise UsageError(f"{name} cannot be {value!r}", hint=f"/set {name} default takes it back") from exc
-    check_sampling(changed)
-    return changed
-
-
-def _from_json(name: str, value: str) -> Any:
-    if not value.startswith(("[", "{")):
-        return [value]
-    try:
-        return msgspec.json.decode(value)
-    except msgspec.DecodeError as exc:
-        raise UsageError(f"{name} is no valid JSON: {exc}", hint='for example ["END", "STOP"]') from exc
 
 
 async def _system(repl: Repl, rest: str) -> None:
