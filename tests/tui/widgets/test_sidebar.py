@@ -19,6 +19,8 @@ from textual.app import ComposeResult
 from textual.message import Message
 from textual.pilot import Pilot
 
+from tests.tui.host import wait_until
+
 NOW = datetime.datetime(2026, 11, 21, 12, 0)
 DAY = 86_400.0
 
@@ -163,6 +165,7 @@ def test_keys_say_what_is_wanted() -> None:
             assert widget.chosen == SOME[1], "the cursor begins at the open one"
             await pilot.press("down", "enter", "r", "p", "m", "d", "o", "n", "escape")
             await pilot.pause()
+            await wait_until(pilot, lambda: len(app.said) == 8)
             names = [type(message).__name__ for message in app.said]
             assert names == [
                 "Opened",
@@ -214,15 +217,12 @@ def test_filtering_while_typing() -> None:
             await pilot.pause()
             assert lines(widget)[0].split() == ["▌", "Marmalade", "⋯"], "what Enter opens is marked"
             await pilot.press("down", "enter")
-            await pilot.pause()
-            assert app.said == [Sidebar.SearchAsked("ma")]
+            await wait_until(pilot, lambda: app.said == [Sidebar.SearchAsked("ma")])
             await pilot.press("up", "enter")
-            await pilot.pause()
-            assert app.said[-1] == Sidebar.Opened(2)
-            assert lines(widget)[0] == " Pinned", "whoever opened one sees all again"
+            await wait_until(pilot, lambda: app.said[-1] == Sidebar.Opened(2))
+            await wait_until(pilot, lambda: lines(widget)[0] == " Pinned")
             await pilot.press("slash", "x", "escape")
-            await pilot.pause()
-            assert lines(widget)[0] == " Pinned"
+            await wait_until(pilot, lambda: lines(widget)[0] == " Pinned")
             assert widget.has_focus
 
     run(story())
@@ -240,7 +240,7 @@ def test_by_mouse() -> None:
             await pilot.click("_New")
             await pilot.click(ConversationList, offset=(5, 0))
             await pilot.pause()
-            assert app.said == [Sidebar.Opened(3), Sidebar.MenuAsked(3), Sidebar.NewAsked()]
+            await wait_until(pilot, lambda: app.said == [Sidebar.Opened(3), Sidebar.MenuAsked(3), Sidebar.NewAsked()])
 
     run(story())
 
