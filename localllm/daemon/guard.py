@@ -30,11 +30,15 @@ Headers = Mapping[bytes, bytes]
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks: the name of the key shown ("" without keys), the peer's address, and what the key is for."""
+    """Who asks: the name of the key shown ("" without keys), the peer's address, and what the key is for.
+
+    `is_batch`: a batch of theirs does, and nobody waits.
+    """
 
     key: str
     peer: str
     may_manage: bool = True
+    is_batch: bool = False
 
     @property
     def client(self) -> str:

@@ -18,7 +18,10 @@ State = Literal["waiting", "loading", "queued", "running"]
 
 
 class Job(msgspec.Struct):
-    """A generation under way. `num_ahead` and `eta_s` as the engine last said them, while it is "queued"."""
+    """A generation under way. `num_ahead` and `eta_s` as the engine last said them, while it is "queued".
+
+    `in_batch`: nobody waits for it but a batch.
+    """
 
     id: str
     model: str
@@ -29,6 +32,7 @@ class Job(msgspec.Struct):
     state: State = "waiting"
     num_ahead: int | None = None
     eta_s: float | None = None
+    in_batch: bool = False
 
     def note(self, event: Event) -> None:
         """Take from an event where the request stands; to be called until it is "running"."""
@@ -69,7 +73,15 @@ class Running:
         if request.request_id in self._jobs:
             raise InvalidRequestError("a request of this id is running", hint="name each anew", param="request_id")
         kind: Literal["chat", "completion"] = "chat" if isinstance(request, ChatRequest) else "completion"
-        job = Job(request.request_id, request.model, kind, caller.key, time.monotonic(), request.priority)
+        job = Job(
+            request.request_id,
+            request.model,
+            kind,
+            caller.key,
+            time.monotonic(),
+            request.priority,
+            in_batch=caller.is_batch,
+        )
         self._jobs[job.id] = job
         try:
             yield job

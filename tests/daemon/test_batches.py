@@ -9,6 +9,7 @@ import json
 import os
 import sqlite3
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -287,6 +288,37 @@ def test_a_line_that_another_waits_for_is_put_back() -> None:
             time.sleep(0.02)
         client.batches.cancel(batch_id)
         assert finished(client, batch_id).status == "cancelled"
+
+
+def test_others_who_never_pause_leave_a_batch_its_floor() -> None:
+    """One line after another takes its turn, and whoever waits is not put behind the rest of the batch."""
+    with (
+        serving(OneSlot(Settings(), LoadOptions()), OPTIONS, batch_floor_s=0.2) as served,
+        openai.OpenAI(base_url=f"{served.url}/v1", api_key="none") as client,
+        contextlib.ExitStack() as stack,
+    ):
+        over = threading.Event()
+        longest = [0.0, 0.0]
+
+        def keep_asking(who: int) -> None:
+            while not over.is_set():
+                began = time.monotonic()
+                assert served.chat("slow 5").status == 200
+                longest[who] = max(longest[who], time.monotonic() - began)
+
+        askers = [threading.Thread(target=keep_asking, args=(who,)) for who in range(2)]
+        for asker in askers:
+            asker.start()
+            stack.callback(asker.join)
+        stack.callback(over.set)
+        began = time.monotonic()
+        batch_id = begin(client, [line("a", "request"), line("b", "request"), line("c", "request")])
+        batch = finished(client, batch_id)
+        assert time.monotonic() - began >= 0.6
+        said = [each["response"]["body"]["choices"][0] for each in lines_of(client, batch.output_file_id)]
+        assert len(said) == 3
+        assert all("priority=0" in each["message"]["content"] for each in said)
+        assert max(longest) < 1.5
 
 
 # --- daemons that come and go -----------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Batches: the part of the daemon that works through batches, one after the other, while nobody else wants an answer.
 
-Lines begin only while no other request is under way, and one that another request has to wait for is put back. What was
-answered is kept line by line, so that a daemon that comes after this one goes on where it ended, however it ended.
+Lines begin only while no other request is under way, and one that another request has to wait for is put back. Where
+others leave no time at all, one line now and then takes its turn among them. What was answered is kept line by line, so
+that a daemon that comes after this one goes on where it ended, however it ended.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from localllm.daemon.context import Daemon
 from localllm.daemon.errors import UNEXPECTED, Problem, problem_of
 from localllm.daemon.guard import Caller
 from localllm.daemon.openai.batches.files import Files
-from localllm.daemon.openai.batches.lines import ENDPOINTS, PRIORITY, Line, answer, line_decoder
+from localllm.daemon.openai.batches.lines import BEHIND, ENDPOINTS, IN_TURN, Asker, Line, answer, line_decoder
 from localllm.daemon.openai.batches.store import UNFINISHED, Batch, BatchStore
 from localllm.daemon.openai.database import Database
 from localllm.daemon.openai.values import error_value
@@ -53,6 +54,9 @@ class Batches:
         self._cancelled: set[str] = set()
         # Lines under way, by number: the last of them is put back first.
         self._lines: dict[int, asyncio.Task[None]] = {}
+        # The one that takes its turn among others, and when a line last began or ended.
+        self._favoured: int | None = None
+        self._moved = time.monotonic()
 
     def go_on(self) -> None:
         """See to it that unfinished batches are worked on."""
@@ -184,16 +188,18 @@ class Batches:
         batch_id = batch["id"]
         answered = await self.store.answered(batch_id)
         lines = (found for found in self._read(batch) if found[0] not in answered)
-        caller = Caller(owner, "batch")
+        caller = Caller(owner, "batch", is_batch=True)
         watch = asyncio.create_task(self._make_way())
         put_back: list[tuple[int, bytes]] = []
+        self._moved = time.monotonic()
         try:
             while batch_id not in self._cancelled:
                 if time.time() > batch["expires_at"]:
                     await self._stop_lines()
                     await self._expire(batch_id, [*put_back, *lines])
                     return True
-                if len(self._lines) >= NUM_AT_ONCE or self._others():
+                is_favoured = self._others()
+                if len(self._lines) >= NUM_AT_ONCE or (is_favoured and not self._is_due()):
                     await self._wait_a_moment()
                     continue
                 found = put_back.pop() if put_back else await asyncio.to_thread(next, lines, None)
@@ -203,8 +209,12 @@ class Batches:
                     await self._wait_a_moment()
                     continue
                 number, raw = found
-                task = asyncio.create_task(self._answer(batch_id, caller, number, raw))
+                asker = Asker(self._daemon, caller, IN_TURN if is_favoured else BEHIND)
+                task = asyncio.create_task(self._answer(batch_id, asker, number, raw))
                 self._lines[number] = task
+                self._moved = time.monotonic()
+                if is_favoured:
+                    self._favoured = number
                 task.add_done_callback(functools.partial(self._ended, found, put_back))
             return False
         finally:
@@ -213,10 +223,14 @@ class Batches:
 
     def _ended(self, line: tuple[int, bytes], put_back: list[tuple[int, bytes]], task: asyncio.Task[None]) -> None:
         self._lines.pop(line[0], None)
+        if self._favoured == line[0]:
+            self._favoured = None
         if task.cancelled():
             put_back.append(line)
-        elif (error := task.exception()) is not None:
-            logger.error("a line of a batch failed", exc_info=error)
+            return
+        self._moved = time.monotonic()
+        if task.exception() is not None:
+            logger.error("a line of a batch failed", exc_info=task.exception())
             put_back.append(line)
 
     async def _wait_a_moment(self) -> None:
@@ -234,7 +248,12 @@ class Batches:
 
     def _others(self) -> bool:
         """Whether somebody else has a request under way."""
-        return any(job.priority > PRIORITY for job in self._daemon.running.jobs())
+        return any(not job.in_batch for job in self._daemon.running.jobs())
+
+    def _is_due(self) -> bool:
+        """Whether others have taken all the time for so long that a line takes its turn among them."""
+        waited_s = time.monotonic() - self._moved
+        return self._favoured is None and waited_s >= self._daemon.limits.batch_floor_s
 
     async def _make_way(self) -> None:
         """Put lines back, the latest first, as long as another's request has to wait."""
@@ -242,13 +261,14 @@ class Batches:
             await asyncio.sleep(_LOOK_S)
             late = time.monotonic() - _PATIENCE_S
             jobs = self._daemon.running.jobs()
-            waits = [job for job in jobs if job.priority > PRIORITY and job.state in ("waiting", "queued")]
-            if self._lines and any(job.began < late for job in waits):
-                self._lines[max(self._lines)].cancel()
+            waits = [job for job in jobs if not job.in_batch and job.state in ("waiting", "queued")]
+            lines = [number for number in self._lines if number != self._favoured]
+            if lines and any(job.began < late for job in waits):
+                self._lines[max(lines)].cancel()
 
-    async def _answer(self, batch_id: str, caller: Caller, number: int, raw: bytes) -> None:
+    async def _answer(self, batch_id: str, asker: Asker, number: int, raw: bytes) -> None:
         line = line_decoder.decode(raw)
-        status, body = await self._outcome(caller, line)
+        status, body = await self._outcome(asker, line)
         is_error = status >= 400
         value = {
             "id": f"batch_req_{batch_id.removeprefix('batch_')}_{number}",
@@ -258,24 +278,25 @@ class Batches:
         }
         await self.store.add_lines(batch_id, [(number, is_error, msgspec.json.encode(value))])
 
-    async def _outcome(self, caller: Caller, line: Line) -> tuple[int, dict[str, Any]]:
-        """A line's answer; what asking again may help against is asked again."""
-        for attempt in range(_NUM_TRIES):
+    async def _outcome(self, asker: Asker, line: Line) -> tuple[int, dict[str, Any]]:
+        """A line's answer; what asking again may help against is asked again, and for a place as often as it takes."""
+        num_tries = 0
+        while True:
             try:
-                return 200, await answer(self._daemon, caller, line)
+                return 200, await answer(asker, line)
             except LocalLLMError as error:
                 problem = problem_of(error)
                 if problem.code == "shutting_down":
                     # Not this line's fault: the next daemon asks it again.
                     await asyncio.Event().wait()
-                num_tries = _NUM_TRIES_CRASHED if problem.code == "engine_crashed" else _NUM_TRIES
-                if problem.status < 500 or not problem.retry or attempt == num_tries - 1:
+                num_tries += problem.code != "queue_full"
+                most = _NUM_TRIES_CRASHED if problem.code == "engine_crashed" else _NUM_TRIES
+                if problem.status < 500 or not problem.retry or num_tries >= most:
                     return _failed(problem)
                 await asyncio.sleep(min(problem.retry_after_s or 1.0, 60.0))
             except Exception:
                 logger.exception("a line of a batch failed")
                 return _failed(UNEXPECTED)
-        raise AssertionError("the last attempt returns")
 
     async def _expire(self, batch_id: str, lines: list[tuple[int, bytes]]) -> None:
         error = {"code": "batch_expired", "message": "the batch's time was over before this line's turn"}
