@@ -118,10 +118,15 @@ class Client:
             return True
 
     async def load(
-        self, model: str, *, keep_alive_s: float | None = None, pin: bool | None = None
+        self,
+        model: str,
+        *,
+        keep_alive_s: float | None = None,
+        pin: bool | None = None,
+        num_ctx: int | None = None,
     ) -> AsyncIterator[Progress | Notice]:
         """See Backend.load."""
-        body = {"model": model, "keep_alive_s": keep_alive_s, "pin": pin}
+        body = {"model": model, "keep_alive_s": keep_alive_s, "pin": pin, "num_ctx": num_ctx}
         async for news in self._stream("load", body, _news_decoder):
             yield news
 

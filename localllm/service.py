@@ -80,6 +80,7 @@ class Service:
         self.store = self.resolver.store
         self.keeper = StoreKeeper(self.store, self.resolver.find, info_of)
         self._options = LoadOptions() if load_options is None else load_options
+        self._num_ctx: dict[str, int] = {}
         self._pool = EnginePool(
             devices.available_memory,
             keep_alive_s=self.settings.keep_alive_s,
@@ -190,8 +191,11 @@ class Service:
         *,
         keep_alive_s: float | None = None,
         pin: bool | None = None,
+        num_ctx: int | None = None,
     ) -> AsyncIterator[Progress | Notice]:
         """See Backend.load."""
+        if num_ctx is not None:
+            await self._set_num_ctx(model, num_ctx)
         async for item in self._open(model, keep_alive_s=keep_alive_s, pin=pin, insist=True):
             if isinstance(item, _Opened):
                 with item.lease:
@@ -208,12 +212,25 @@ class Service:
 
     async def unload(self, model: str) -> None:
         """See Backend.unload."""
-        parsed = ModelName.parse(model)
-        path = {parsed.absolute().repo} if parsed.source == "file" else set()
-        for name in {model, self.resolver.canonical(model), *path}:
+        for name in self._names(model):
             if await self._pool.unload(name):
                 return
         raise ModelNotFoundError(f"{model} is not loaded", hint="`localllm ps` lists what is", name=model)
+
+    def _names(self, model: str) -> set[str]:
+        """What `model` may be called in memory."""
+        parsed = ModelName.parse(model)
+        path = {parsed.absolute().repo} if parsed.source == "file" else set()
+        return {model, self.resolver.canonical(model), *path}
+
+    async def _set_num_ctx(self, model: str, num_ctx: int) -> None:
+        if num_ctx < 1:
+            raise InvalidRequestError(f"num_ctx is {num_ctx}", hint="num_ctx is at least 1", param="num_ctx")
+        names = self._names(model)
+        self._num_ctx |= dict.fromkeys(names, num_ctx)
+        for loaded in self._pool.loaded():
+            if loaded.name in names and loaded.num_ctx != num_ctx:
+                await self._pool.unload(loaded.name)
 
     async def close(self) -> None:
         """See Backend.close."""
@@ -266,8 +283,11 @@ class Service:
         manifest, paths = model
         hold = self.resolver.hold([manifest] if draft is None else [manifest, draft[0]])
         files = loading.draft_files(draft[0].name, draft[1]) if draft is not None else None
+        options = self._options
+        if manifest.name in self._num_ctx:
+            options = msgspec.structs.replace(options, num_ctx=self._num_ctx[manifest.name])
         return loading.plan_load(
-            manifest, paths, self._options, self.settings, hold, draft=files, available_bytes=available_bytes
+            manifest, paths, options, self.settings, hold, draft=files, available_bytes=available_bytes
         )
 
 

@@ -62,11 +62,18 @@ class Backend(Protocol):
         ...
 
     def load(
-        self, model: str, *, keep_alive_s: float | None = None, pin: bool | None = None
+        self,
+        model: str,
+        *,
+        keep_alive_s: float | None = None,
+        pin: bool | None = None,
+        num_ctx: int | None = None,
     ) -> AsyncIterator[Progress | Notice]:
         """Bring a model into memory ahead of the first request, pulling it where needed.
 
         `keep_alive_s` as in GenerationRequest. `pin` keeps it from making room for others (None: as it was).
+        `num_ctx`: tokens of context it has from now on; in memory with others, it is loaded again, once its running
+        requests have ended. Less is said in a Notice.
         """
         ...
 

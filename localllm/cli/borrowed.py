@@ -138,10 +138,15 @@ class Borrowed:
             yield event
 
     async def load(
-        self, model: str, *, keep_alive_s: float | None = None, pin: bool | None = None
+        self,
+        model: str,
+        *,
+        keep_alive_s: float | None = None,
+        pin: bool | None = None,
+        num_ctx: int | None = None,
     ) -> AsyncIterator[Progress | Notice]:
         """See Backend.load."""
-        ask = lambda: self._client.load(model, keep_alive_s=keep_alive_s, pin=pin)  # noqa: E731
+        ask = lambda: self._client.load(model, keep_alive_s=keep_alive_s, pin=pin, num_ctx=num_ctx)  # noqa: E731
         async for news in self._with_pull(model, ask):
             yield news
 

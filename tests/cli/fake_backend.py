@@ -185,7 +185,12 @@ class FakeBackend:
         ]
 
     async def load(
-        self, model: str, *, keep_alive_s: float | None = None, pin: bool | None = None
+        self,
+        model: str,
+        *,
+        keep_alive_s: float | None = None,
+        pin: bool | None = None,
+        num_ctx: int | None = None,  # noqa: ARG002
     ) -> AsyncIterator[Progress | Notice]:
         if keep_alive_s is not None or pin is not None:
             self.log.append(f"load {model} keep_alive_s={keep_alive_s} pin={pin}")

@@ -338,6 +338,25 @@ def test_errors_have_their_class_and_facts(
     subject.run(main)
 
 
+def test_a_load_with_another_context_loads_again_and_that_context_stays(subject: Subject) -> None:
+    async def main(backend: Backend) -> None:
+        assert not [item async for item in backend.load(NAME) if isinstance(item, Finished)]
+        before = (await backend.list_loaded())[0].num_ctx
+        assert not [item async for item in backend.load(NAME, num_ctx=1024) if isinstance(item, Finished)]
+        (loaded,) = await backend.list_loaded()
+        assert (before, loaded.num_ctx) == (512, 1024)
+        await all_of(backend.chat(chat("hi", keep_alive_s=-1)))
+        assert (await backend.list_loaded())[0].pid == loaded.pid
+        await backend.unload(NAME)
+        assert not [item async for item in backend.load(NAME) if isinstance(item, Finished)]
+        assert (await backend.list_loaded())[0].num_ctx == 1024
+        with pytest.raises(InvalidRequestError, match="num_ctx is 0"):
+            assert not [item async for item in backend.load(NAME, num_ctx=0) if isinstance(item, Finished)]
+        assert not [item async for item in backend.load(NAME, num_ctx=before) if isinstance(item, Finished)]
+
+    subject.run(main)
+
+
 def test_an_unloaded_model_is_gone(subject: Subject) -> None:
     async def main(backend: Backend) -> None:
         await all_of(backend.chat(chat("hi", keep_alive_s=-1)))

@@ -34,7 +34,8 @@ async def load(call: Call) -> Reply:
 
 async def _load(call: Call, body: LoadBody) -> AsyncIterator[Event]:
     with call.daemon.place(body.model, call.caller):
-        async for news in call.daemon.backend.load(body.model, keep_alive_s=body.keep_alive_s, pin=body.pin):
+        load = call.daemon.backend.load(body.model, keep_alive_s=body.keep_alive_s, pin=body.pin, num_ctx=body.num_ctx)
+        async for news in load:
             yield news
 
 

@@ -60,6 +60,7 @@ class LoadBody(msgspec.Struct, frozen=True):
     model: ModelText
     keep_alive_s: float | None = None
     pin: bool | None = None
+    num_ctx: int | None = None
 
 
 class UnloadBody(msgspec.Struct, frozen=True):
