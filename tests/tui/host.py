@@ -46,7 +46,7 @@ from localllm.api import (
     Timings,
     Usage,
 )
-from localllm.errors import LocalLLMError, ModelNotFoundError
+from localllm.errors import ContextLengthError, LocalLLMError, ModelNotFoundError
 
 T = TypeVar("T")
 MODEL = "smollm2:135m"
@@ -71,7 +71,7 @@ class ScriptedBackend:
     def __init__(self, *scripts: Script, models: Sequence[ModelInfo] = MODELS, num_ctx: int = 8192) -> None:
         self.scripts = [list(script) for script in scripts]
         self.models = list(models)
-        self.num_ctx = num_ctx
+        self.num_ctx = self.num_ctx_train = num_ctx
         self.title: str | None = None
         self.loaded: dict[str, LoadedModel] = {}
         self.requests: list[ChatRequest] = []
@@ -88,6 +88,8 @@ class ScriptedBackend:
             yield news
         steps: list[Step] = self._aside() if is_aside else self._script(request)
         num_chars, done = 0, False
+        if len(_prompt(request)) >= self.num_ctx and request.truncate == "error":
+            raise too_long(len(_prompt(request)), self.num_ctx)
         try:
             for step in steps:
                 match step:
@@ -102,7 +104,7 @@ class ScriptedBackend:
                         done = done or isinstance(step, Finished)
                         yield step
             if not done:
-                num_prompt = sum(len(message.content) for message in request.messages)
+                num_prompt = len(_prompt(request))
                 usage = Usage(
                     num_prompt_tokens=num_prompt, num_cached_tokens=num_prompt // 2, num_output_tokens=num_chars
                 )
@@ -148,7 +150,9 @@ class ScriptedBackend:
 
     async def render(self, request: ChatRequest) -> Rendered:
         """The contents, one after the other."""
-        prompt = "".join(message.content for message in request.messages)
+        prompt = _prompt(request)
+        if len(prompt) >= self.num_ctx and request.truncate == "error":
+            raise too_long(len(prompt), self.num_ctx)
         return Rendered(prompt, tuple(map(ord, prompt)))
 
     async def control(self, request_id: str, control: Control) -> bool:
@@ -162,14 +166,18 @@ class ScriptedBackend:
         *,
         keep_alive_s: float | None = None,  # noqa: ARG002
         pin: bool | None = None,  # noqa: ARG002
+        num_ctx: int | None = None,
     ) -> AsyncIterator[Progress | Notice]:
         """Loaded at once; a model that is not in the list is a ModelNotFoundError."""
         if all(model != info.name for info in self.models):
             raise ModelNotFoundError(f"no model {model}", hint="`localllm search` lists some", name=model)
+        if num_ctx is not None:
+            self.num_ctx = num_ctx
+            self.loaded.pop(model, None)
         if model not in self.loaded:
             yield Progress("load", model, 1.0, 1.0, "fraction")
             self.loaded[model] = LoadedModel(
-                model, 1, self.num_ctx, 4, self.num_ctx, "CPU", load_s=0.25, bytes_by_device={"CPU": 180_000_000}
+                model, 1, self.num_ctx, 4, self.num_ctx_train, "CPU", load_s=0.25, bytes_by_device={"CPU": 180_000_000}
             )
 
     async def pull(self, model: str) -> AsyncIterator[Progress]:
@@ -255,6 +263,16 @@ async def chat_host(
         await app.backend()
         await pilot.pause()
         yield Host(app, pilot, used if isinstance(used, ScriptedBackend) else scripted)
+
+
+def _prompt(request: ChatRequest) -> str:
+    return "".join(message.content for message in request.messages)
+
+
+def too_long(num_prompt: int, num_ctx: int) -> ContextLengthError:
+    """The error of a prompt that does not fit."""
+    message = f"the prompt takes {num_prompt} tokens, the context {num_ctx}"
+    return ContextLengthError(message, hint="shorten it", num_prompt_tokens=num_prompt, num_ctx=num_ctx)
 
 
 async def wait_until(pilot: Pilot[Any], predicate: Callable[[], object], limit_s: float = 10.0) -> None:

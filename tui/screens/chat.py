@@ -6,44 +6,39 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
-import msgspec
 from localllm_tui.history.history import History
-from localllm_tui.history.values import Draft, Node
+from localllm_tui.history.values import Draft
 from localllm_tui.options import ChatOptions
+from localllm_tui.screens import attention
 from localllm_tui.screens.commands import COMMANDS, command
+from localllm_tui.screens.conversation import ConversationScreen
 from localllm_tui.screens.stage import Stage
 from localllm_tui.turns.desk import Desk
+from localllm_tui.turns.gauges import Gauges
+from localllm_tui.turns.meter import Meter
 from localllm_tui.turns.open_conversation import OpenConversation
 from localllm_tui.turns.reply import Tools
-from localllm_tui.turns.turn import words
 from localllm_tui.widgets.composer import Composer
 from localllm_tui.widgets.gauge_bar import GaugeBar
 from localllm_tui.widgets.head_line import HeadLine
-from localllm_tui.widgets.message_view import MessageView
 from localllm_tui.widgets.note_line import NoteLine
 from localllm_tui.widgets.sidebar import Sidebar
-from localllm_tui.widgets.tool_card import ToolCard
 from localllm_tui.widgets.transcript import Transcript
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import Screen
 
 from localllm.api import Backend, Event
-from localllm.errors import LocalLLMError
-from localllm.terminal_text import safe_stream
+from localllm.errors import ContextLengthError, LocalLLMError
 
 
-class ChatScreen(Screen[None]):
+class ChatScreen(ConversationScreen):
     """Where a person lives. `backend` is awaited only when something is asked of it."""
 
+    BINDING_GROUP_TITLE = "Chat"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop", id="chat.stop"),
-        Binding("ctrl+n", "new", "New", id="chat.new"),
-        Binding("ctrl+r", "regenerate", "Again", id="chat.regenerate"),
-        Binding("ctrl+g", "go_on", "Go on", id="chat.continue", show=False),
-        Binding("alt+up", "take_back", "Take back", id="chat.takeback", show=False),
+        Binding("ctrl+n", "new", "New conversation", id="chat.new"),
     ]
 
     def __init__(
@@ -58,6 +53,7 @@ class ChatScreen(Screen[None]):
         self.backend = backend
         self.options = options
         self.desk = Desk(backend, history, tools=tools, sampling=options.sampling, on_over=self._over)
+        self.meter = Meter(backend, self._show_gauges)
         self.open = self._first()
         self._stage: Stage | None = None
         self._deleted: list[int] = []
@@ -79,13 +75,9 @@ class ChatScreen(Screen[None]):
             self.query_one(Transcript), on_change=self._changed, on_event=self._event, on_error=self.say_error
         )
         self.show(self.open)
+        self._measure()
         if self.options.text:
             self.composer.put_back(self.options.text)
-
-    @property
-    def composer(self) -> Composer:
-        """The prompt."""
-        return self.query_one(Composer)
 
     # --- conversations ------------------------------------------------------------------------------------------------
 
@@ -131,6 +123,7 @@ class ChatScreen(Screen[None]):
 
     async def close(self) -> None:
         """End every reply; what came is kept."""
+        self.meter.close()
         await self.desk.close()
 
     # --- the prompt ---------------------------------------------------------------------------------------------------
@@ -138,14 +131,27 @@ class ChatScreen(Screen[None]):
     @on(Composer.Changed)
     def _draft_changed(self) -> None:
         self.save_draft()
-        self._show_note()
+        self.show_note()
+        self.meter.look_at(self.open, self.composer.draft)
 
     @on(Composer.Submitted)
     def _submitted(self, event: Composer.Submitted) -> None:
-        self.submit(Draft(event.text, event.attachments, self.composer.draft.edits))
+        draft = self.composer.draft
+        if draft.text.strip() or draft.attachments:  # else it has been sent by the Enter before this one
+            self.submit(Draft(event.text, event.attachments, draft.edits))
 
-    def submit(self, draft: Draft) -> None:
-        """Send it, or let it wait for the answer's end; where that fails it stays in the prompt."""
+    @work(group="submit", exclusive=True)
+    async def submit(self, draft: Draft) -> None:
+        """Send it where there is room, let it wait while an answer comes; else it stays in the prompt."""
+        if self.open.is_busy or await self._has_room(draft):
+            self._send(draft)
+
+    async def _has_room(self, draft: Draft) -> bool:
+        from localllm_tui.screens.making_room import has_room
+
+        return await has_room(self, draft)
+
+    def _send(self, draft: Draft) -> None:
         was_new = not self.open.id
         try:
             self.open.send(draft)
@@ -165,7 +171,7 @@ class ChatScreen(Screen[None]):
         """Do what a command of the table says."""
         known = command(name)
         if known is None:
-            self.notify(safe_stream(f"there is no command {name}"), severity="warning", markup=False)
+            self.say(f"There is no command {name}.")
             return
         action = getattr(self, f"action_{known.action}")
         done = action(argument) if known.takes else action()
@@ -180,9 +186,11 @@ class ChatScreen(Screen[None]):
         line.title = conversation.title or "New conversation"
         line.model = self.open.wishes.model
         self.composer.show_sent(tuple(node.content for node in self.open.path if node.role == "user"))
-        self._show_note()
+        self.meter.look_at(self.open, self.composer.draft)
+        self.show_note()
 
-    def _show_note(self) -> None:
+    def show_note(self) -> None:
+        """See ConversationScreen."""
         note = self.query_one(NoteLine)
         if self.open.waiting is not None:
             note.show("waits", self.open.waiting.text, "Alt+Up takes it back")
@@ -191,15 +199,43 @@ class ChatScreen(Screen[None]):
         else:
             note.show("")
 
-    def _event(self, event: Event | None) -> None:
-        """The figures follow."""
+    def _event(self, _event: Event | None) -> None:
+        self.meter.show()
+
+    def _show_gauges(self, gauges: Gauges) -> None:
+        if self.is_mounted:
+            self.query_one(GaugeBar).show(gauges)
+
+    @work(group="meter")
+    async def _measure(self) -> None:
+        await self.meter.run()
 
     def _over(self, opened: OpenConversation) -> None:
         """A reply has ended, seen or not."""
+        turn = opened.reply.turn if opened.reply is not None else None
+        if turn is None or not self.is_mounted:
+            return
+        if opened is self.open and isinstance(turn.error, ContextLengthError):
+            self.make_room(turn.error)
+        elif opened is self.open and opened.reply is not None and opened.reply.ending == "rounds":
+            self.say("The model called tools many times in a row. /continue lets it go on.")
+        self._call_person(opened, turn.answer.stats().total_s)
 
-    def say_error(self, error: LocalLLMError) -> None:
-        """An error in words, with what helps."""
-        self.notify(safe_stream(words(error)), severity="error", markup=False)
+    def _call_person(self, opened: OpenConversation, took_s: float) -> None:
+        """Where nobody watches, say that an answer is there."""
+        title = opened.conversation.title or "a conversation"
+        if opened is not self.open:
+            self.say(f"An answer is there: {title}")
+        if not self.app.app_focus and took_s >= self.options.settings.notify_after_s:
+            attention.call(self.app, f"An answer is there: {title}")
+
+    @work(group="room")
+    async def make_room(self, error: ContextLengthError) -> None:
+        """The answer could not begin for want of context: ask, and try again."""
+        from localllm_tui.screens.making_room import has_room_after
+
+        if await has_room_after(self, error) and self.open.path:
+            self.answer_again(self.open.path[-1])
 
     # --- actions on the conversation ----------------------------------------------------------------------------------
 
@@ -207,100 +243,99 @@ class ChatScreen(Screen[None]):
         """A new conversation, in the same folder, answered by the same model."""
         self.show(self.desk.new(self.open.wishes.model, folder=self.open.conversation.folder))
 
-    @work
-    async def action_stop(self) -> None:
-        """Stop the answer; without one, leave off editing an earlier turn."""
-        if self.open.is_busy:
-            await self.open.stop()
-        elif self.composer.draft.edits is not None:
-            self.composer.show(msgspec.structs.replace(self.composer.draft, text="", attachments=(), edits=None))
-            self.save_draft()
-            self._show_note()
+    @work(group="dialog", exclusive=True)
+    async def action_title(self, title: str = "") -> None:
+        """Give the conversation a title; asks for it where none is said."""
+        if not title:
+            from localllm_tui.screens.words import LineScreen
 
-    def action_regenerate(self) -> None:
-        """Answer the last turn again."""
-        if self.open.path:
-            self._answer_again(self.open.path[-1])
+            written = await self.app.push_screen_wait(LineScreen("Title", self.open.conversation.title))
+            title = written or ""
+        if title.strip():
+            self._change(title=title.strip(), titled_by="person")
 
-    def _answer_again(self, node: Node) -> None:
-        try:
-            self.open.answer_again(node)
-        except LocalLLMError as exc:
-            self.say_error(exc)
+    @work(group="dialog", exclusive=True)
+    async def action_system(self, system: str = "") -> None:
+        """Change the system prompt of this conversation; shows it where none is said."""
+        if not system:
+            from localllm_tui.screens.words import TextScreen
 
-    def action_go_on(self) -> None:
-        """Go on where the branch ends."""
-        try:
-            self.open.go_on()
-        except LocalLLMError as exc:
-            self.say_error(exc)
-
-    def action_take_back(self) -> None:
-        """The message that waits comes back into the prompt."""
-        waiting = self.open.take_back()
-        if waiting is not None:
-            self.composer.put_back(f"{waiting.text}\n" if self.composer.text else waiting.text)
-            for attachment in waiting.attachments:
-                self.composer.attach(attachment)
-            self.save_draft()
-
-    def action_edit_last(self) -> None:
-        """Write the last turn of the person anew."""
-        for node in reversed(self.open.path):
-            if node.role == "user":
-                self._edit(node)
+            written = await self.app.push_screen_wait(TextScreen("System prompt", self.open.conversation.system))
+            if written is None:
                 return
+            system = written
+        self._change(system=system.strip())
 
-    def _edit(self, node: Node) -> None:
-        self.save_draft()
-        self.composer.show(Draft(node.content, node.attachments, node.id))
-        self._show_note()
-        self.composer.focus()
+    def action_model(self, name: str = "") -> None:
+        """Answer with another model from now on."""
+        if name:
+            self._change(model=name)
+        else:
+            self.say(f"This conversation is answered by {self.open.wishes.model}. /model NAME changes that.")
 
-    def action_branch(self) -> None:
-        """This branch as a conversation of its own."""
-        if self.open.path:
-            self._branch(self.open.path[-1])
-
-    def _branch(self, node: Node) -> None:
+    def _change(self, **fields: str) -> None:
         try:
-            self.show(self.desk.open(self.open.branch(node).id, self.open.wishes.model))
+            self.open.change(**fields)
         except LocalLLMError as exc:
             self.say_error(exc)
 
-    # --- what turns ask for -------------------------------------------------------------------------------------------
+    def action_delete(self) -> None:
+        """Delete the conversation; it can be brought back."""
+        self.delete_conversation(self.open.id)
 
-    @on(MessageView.EditAsked)
-    def _edit_asked(self, event: MessageView.EditAsked) -> None:
-        self._edit(event.node)
+    @work(group="delete")
+    async def delete_conversation(self, id_: int) -> None:
+        """Out of the list, until `action_undelete`. An answer under way in it is stopped first."""
+        if not id_:
+            return
+        if self.open.id == id_:
+            await self.open.stop()
+        try:
+            self.history.delete(id_)
+            if self.open.id == id_:
+                left = self.history.conversations(limit=1)
+                model = self.open.wishes.model
+                self.show(self.desk.open(left[0].id, model) if left else self.desk.new(model))
+        except LocalLLMError as exc:
+            self.say_error(exc)
+            return
+        self._deleted.append(id_)
+        self.say("Deleted. /undo brings it back.")
 
-    @on(MessageView.RegenerateAsked)
-    def _regenerate_asked(self, event: MessageView.RegenerateAsked) -> None:
-        self._answer_again(event.node)
-
-    @on(MessageView.ContinueAsked)
-    def _continue_asked(self) -> None:
-        self.action_go_on()
-
-    @on(MessageView.BranchAsked)
-    def _branch_asked(self, event: MessageView.BranchAsked) -> None:
-        self._branch(event.node)
-
-    @on(MessageView.SiblingAsked)
-    def _sibling_asked(self, event: MessageView.SiblingAsked) -> None:
-        self.open.walk(event.node, event.step)
-
-    @on(ToolCard.Answered)
-    def _call_answered(self, event: ToolCard.Answered) -> None:
-        self.open.answer_call(event.call_id, event.allowed, event.extent)
+    def action_undelete(self) -> None:
+        """Bring back the conversation deleted last."""
+        if not self._deleted:
+            self.say("Nothing was deleted since the chat was opened.")
+            return
+        try:
+            self.history.undelete(self._deleted[-1])
+            self.show_conversation(self._deleted.pop())
+        except LocalLLMError as exc:
+            self.say_error(exc)
 
     @on(NoteLine.Clicked)
     def _note_clicked(self) -> None:
-        self.action_take_back()
+        if self.open.waiting is not None:
+            self.action_take_back()
+        else:
+            self.action_stop()
 
-    @on(Transcript.Left)
-    def _transcript_left(self) -> None:
-        self.composer.focus()
+    def action_server(self) -> None:
+        """What answers, from inside."""
+        from localllm_tui.screens.server import ServerScreen
+
+        self.app.push_screen(ServerScreen(self.backend))
+
+    async def action_help(self) -> None:
+        """See the app's F1."""
+        await self.app.run_action("help")
+
+    def action_theme(self, name: str = "") -> None:
+        """Take a theme, or choose among them."""
+        if name in self.app.available_themes:
+            self.app.theme = name
+        else:
+            self.app.action_change_theme()
 
     def action_leave(self) -> None:
         """End the chat."""

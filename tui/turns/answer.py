@@ -11,6 +11,7 @@ from localllm.api import (
     Finished,
     Notice,
     Progress,
+    PromptUsage,
     Queued,
     ReasoningDelta,
     TextDelta,
@@ -31,6 +32,7 @@ class Answer:
     notices: list[Notice] = field(default_factory=list)
     progress: Progress | None = None
     queued: Queued | None = None
+    prompt: PromptUsage | None = None
     finished: Finished | None = None
     first_token: float | None = None
     first_reasoning: float | None = None
@@ -44,6 +46,8 @@ class Answer:
                 self.progress = event
             case Queued():
                 self.queued, self.progress = event, None
+            case PromptUsage():
+                self.prompt, self.queued, self.progress = event, None, None
             case Notice():
                 self.notices.append(event)
             case ReasoningDelta():

@@ -16,7 +16,7 @@ from localllm_tui.turns.reply import Reply, Tools, Wishes
 from localllm_tui.turns.title import ask_title, first_words
 from localllm_tui.turns.watcher import CallState, ConversationWatcher
 
-from localllm.api import Backend, Event, ToolCall
+from localllm.api import Backend, Event, ToolCall, ToolSpec
 from localllm.errors import InvalidRequestError, LocalLLMError
 
 
@@ -66,6 +66,15 @@ class OpenConversation:
         """Which of its siblings a node is, and how many there are."""
         siblings = [sibling.id for sibling in self._history.siblings(node.id)]
         return (siblings.index(node.id) + 1, len(siblings)) if node.id in siblings else (1, 1)
+
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """The tools that a request carries."""
+        return self._tools.specs(self.id) if self._tools is not None else ()
+
+    def path_before(self, draft: Draft) -> tuple[Node, ...]:
+        """The turns that stand before `draft` once it is sent."""
+        at = next((index for index, node in enumerate(self.path) if node.id == draft.edits), len(self.path))
+        return self.path[:at]
 
     def now(self) -> tuple[Node, ...]:
         """The branch, with what came of the answer under way."""
@@ -143,6 +152,15 @@ class OpenConversation:
         self.conversation = self._history.change(self.id, leaf=leaf)
         self.path = self._history.path(leaf)
         self._changed()
+
+    def begin_with(self, summary: str, recent: tuple[Node, ...]) -> None:
+        """Another branch: a summary as its first turn, then copies of `recent`. What was there stays beside it."""
+        last = self._history.add(self.id, None, "system", summary, name="summary", model=self.wishes.model)
+        for node in recent:
+            kept = ("content", "reasoning", "tool_calls", "tool_call_id", "name", "model", "state", "attachments")
+            fields = {name: getattr(node, name) for name in kept}
+            last = self._history.add(self.id, last.id, node.role, fields.pop("content"), **fields)
+        self._go_to(last)
 
     def branch(self, node: Node) -> Conversation:
         """The branch up to `node` as a conversation of its own."""

@@ -1,0 +1,75 @@
+"""The dialog near the end of the context: nothing is ever cut in silence, so a person says what is to be done."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from localllm_tui.turns.context import Room
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Label, OptionList
+from textual.widgets.option_list import Option
+
+Choice = Literal["send", "summarise", "oldest", "larger", "edit"]
+
+
+class LimitScreen(ModalScreen[Choice]):
+    """What to do about a message that is too long, or nearly so. `why_not`: what rules out a choice, in words."""
+
+    DEFAULT_CSS = """
+    LimitScreen { align: center middle; }
+    LimitScreen > Vertical {
+        width: 76; max-width: 94%; height: auto; max-height: 90%; padding: 1 2; background: $surface;
+        border: round $panel;
+    }
+    LimitScreen Label { width: 100%; margin: 0 0 1 0; }
+    LimitScreen OptionList { height: auto; max-height: 16; border: none; padding: 0; background: $surface; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss('edit')", "Back", id="dialog.leave")]
+
+    def __init__(self, room: Room, why_not: dict[Choice, str]) -> None:
+        super().__init__()
+        self._room, self._why_not = room, why_not
+
+    def compose(self) -> ComposeResult:
+        """The figures and the choices."""
+        room = self._room
+        if room.is_over:
+            says = f"This takes {room.num_prompt:,} tokens, and the context has {room.num_ctx:,}."
+        else:
+            left = room.num_ctx - room.num_prompt
+            says = f"This takes {room.num_prompt:,} of {room.num_ctx:,} tokens: the answer can have {left:,}."
+        with Vertical():
+            yield Label(says, markup=False)
+            yield OptionList(*self._options())
+
+    def on_mount(self) -> None:
+        """Choose by key at once."""
+        self.query_one(OptionList).focus()
+
+    def _options(self) -> list[Option]:
+        rows: list[tuple[Choice, str, str]] = [
+            ("summarise", "Summarise", "the model shortens the older turns; they stay, as another branch"),
+            ("oldest", "Drop the oldest turns", "for the model only, from now on; nothing is deleted"),
+            ("larger", "Larger context", "load the model again with more room"),
+            ("edit", "Edit", "back to the message"),
+        ]
+        if not self._room.is_over:
+            rows.insert(0, ("send", "Send", "as it is; the answer may end at the limit"))
+        return [self._option(*row) for row in rows]
+
+    def _option(self, choice: Choice, head: str, words: str) -> Option:
+        why_not = self._why_not.get(choice)
+        text = Content.assemble((head, "bold" if why_not is None else ""), "\n", (why_not or words, "$text-muted"))
+        return Option(text, id=choice, disabled=why_not is not None)
+
+    @on(OptionList.OptionSelected)
+    def _chosen(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        match event.option.id:
+            case "send" | "summarise" | "oldest" | "larger" | "edit" as choice:
+                self.dismiss(choice)
