@@ -88,7 +88,9 @@ class Sidebar(Vertical):
     @on(Input.Submitted, "#sidebar-filter")
     def _entered(self, event: Input.Submitted) -> None:
         event.stop()
-        self.query_one(ConversationList).action_choose()
+        # In the list's own turn: a message made in this one would count as the sidebar's, and not go above it.
+        conversations = self.query_one(ConversationList)
+        conversations.call_next(conversations.action_choose)
 
     @on(ConversationList.FilterAsked)
     def _filter_asked(self, event: ConversationList.FilterAsked) -> None:
