@@ -11,6 +11,7 @@ from localllm_tui.look.themes import DARK, MONO, counterpart, themes
 from localllm_tui.options import ChatSettings
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.filter import LineFilter, NoColor
 from textual.screen import Screen
 
@@ -120,6 +121,18 @@ class DressedApp(App[int]):
         yield SystemCommand("Leave", "End the chat; everything is kept", self.action_quit)
         if screen.maximized is not None:
             yield SystemCommand("Minimize", "Restore the layout", screen.action_minimize)
+
+
+def keys_line(owner: type[DOMNode], app: App[object]) -> Content:
+    """The keys of a screen in one line, as they are in force: for its foot."""
+    keys = app.keys_in_force if isinstance(app, DressedApp) else {}
+    place = keymap.place_of(owner, keys)
+    pieces: list[Content | tuple[str, str]] = []
+    for binding in place.bindings if place is not None else ():
+        if binding.show:
+            first = keymap.key_words(binding.key.partition(",")[0])
+            pieces += [(first, "$accent"), (f" {binding.description}   ", "$text-muted")]
+    return Content.assemble(*pieces)
 
 
 def _breakpoints(layout: str) -> list[tuple[int, str]]:
