@@ -21,6 +21,8 @@ _FOUND = """SELECT n.id, n.conversation, n.created FROM words w JOIN nodes n ON 
 _TITLES = """SELECT c.id FROM words w JOIN conversations c ON c.id = -w.rowid
     WHERE words MATCH ? AND w.rowid < 0 AND c.deleted IS NULL ORDER BY w.rowid LIMIT ?"""
 
+_TEXTS = "SELECT content, reasoning, attachments, tool_calls, role, created FROM nodes WHERE id = ?"
+
 
 def terms(typed: str) -> list[tuple[str, bool]]:
     """What to look for, in order, and whether the word may go on. Text in double quotes is one term as it stands."""
@@ -60,6 +62,6 @@ def _hit(connection: sqlite3.Connection, wanted: Wanted, conversation: int, node
     row = connection.execute(f"SELECT {rows.CONVERSATION} FROM conversations WHERE id = ?", (conversation,)).fetchone()
     found = rows.conversation(row)
     if node is None:
-        return Hit(found, None, wanted.snippet(found.title))
-    texts = connection.execute("SELECT content, reasoning, attachments, tool_calls FROM nodes WHERE id = ?", (node,))
-    return Hit(found, node, wanted.snippet(index.joined(*texts.fetchone())))
+        return Hit(found, None, wanted.snippet(found.title), created=found.updated)
+    texts = connection.execute(_TEXTS, (node,)).fetchone()
+    return Hit(found, node, wanted.snippet(index.joined(*texts[:4])), texts["role"], texts["created"])

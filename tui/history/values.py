@@ -84,11 +84,16 @@ class Draft(Value, frozen=True):
 
 
 class Hit(Value, frozen=True):
-    """A place where a search found something. `snippet`: pieces of text, each with whether it is what was found."""
+    """A place where a search found something. `snippet`: pieces of text, each with whether it is what was found.
+
+    `node` and `role` None: it is the title. `created`: when the turn was, else when the conversation was updated.
+    """
 
     conversation: Conversation
     node: int | None
     snippet: tuple[tuple[str, bool], ...]
+    role: Role | None = None
+    created: float = 0.0
 
 
 class Bundle(Value, frozen=True):
