@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from localllm_tui.history.errors import HistoryError, is_damaged
 from localllm_tui.history.history import History
 from localllm_tui.look.dressed import DressedApp
 from localllm_tui.options import ChatOptions
 from localllm_tui.screens.chat import ChatScreen
+from localllm_tui.turns.turn import words
 
 from localllm.api import Backend
+from localllm.errors import LocalLLMError
+from localllm.terminal_text import safe_line, safe_stream
 
 if TYPE_CHECKING:
     from localllm_tui.tools.toolbox import Toolbox
@@ -39,23 +46,70 @@ class ChatApp(DressedApp):
         self._make_backend = make_backend
         self._backend: asyncio.Future[Backend] | None = None
         self._chat: ChatScreen | None = None
+        self._lent: tempfile.TemporaryDirectory[str] | None = None
 
     async def backend(self) -> Backend:
-        """The Backend, once it is made; raises what making it raised."""
-        if self._backend is None:
-            self._backend = asyncio.ensure_future(asyncio.to_thread(self._make_backend))
-        return await asyncio.shield(self._backend)
+        """The Backend, once it is made; raises what making it raised. The next call then tries again."""
+        made = self._backend
+        if made is None or (made.done() and (made.cancelled() or made.exception() is not None)):
+            made = self._backend = asyncio.ensure_future(asyncio.to_thread(self._make_backend))
+        return await asyncio.shield(made)
 
     def on_mount(self) -> None:
         """First the screen, then what takes time."""
-        self.history = History(self.options.database)
+        self._open(self.options.database)
+        self.call_after_refresh(self._make_ready)
+
+    def _open(self, database: Path) -> None:
+        try:
+            self.history = History(database)
+        except HistoryError as exc:
+            from localllm_tui.screens.opening import OpeningScreen
+
+            self.push_screen(OpeningScreen(exc, can_salvage=is_damaged(exc)), self._go_on)
+            return
         from localllm_tui.tools.toolbox import Toolbox
 
         self.toolbox = Toolbox()
         self._chat = ChatScreen(self.history, self.backend, self.options, self.toolbox)
         self.push_screen(self._chat)
-        self.call_after_refresh(self.backend)
         self.call_after_refresh(self.toolbox.start)
+
+    def _go_on(self, way: str | None) -> None:
+        """What a person chose where the conversations could not be opened."""
+        match way:
+            case "again":
+                self._open(self.options.database)
+            case "salvage":
+                self._salvage()
+            case "without":
+                self._lent = tempfile.TemporaryDirectory(prefix="localllm-chat-", ignore_cleanup_errors=True)
+                self._open(Path(self._lent.name) / "chat.db")
+            case _:
+                self.exit(return_code=1)
+
+    def _salvage(self) -> None:
+        from localllm_tui.history.salvage import salvage, set_aside
+
+        try:
+            damaged = set_aside(self.options.database)
+            self._open(self.options.database)
+            taken = salvage(damaged, self.history)
+        except HistoryError as exc:
+            self.notify(safe_stream(words(exc)), severity="error", markup=False)
+            return
+        self.notify(
+            f"Carried over: {len(taken.conversations)} conversations. The damaged file is {safe_line(str(damaged))}.",
+            markup=False,
+            timeout=20,
+        )
+
+    async def _make_ready(self) -> None:
+        """Make the Backend while the person begins to type; what fails is said, and again when it is needed."""
+        try:
+            await self.backend()
+        except LocalLLMError as exc:
+            self.notify(safe_stream(words(exc)), severity="error", markup=False, timeout=8)
 
     def action_help(self) -> None:
         """F1."""
@@ -77,4 +131,7 @@ class ChatApp(DressedApp):
             await self.toolbox.close()
             self.history.close()
         if self._backend is not None:
-            await (await self._backend).close()
+            with contextlib.suppress(LocalLLMError):
+                await (await self._backend).close()
+        if self._lent is not None:
+            self._lent.cleanup()

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
 from localllm_tui.history.history import History
-from localllm_tui.history.values import Draft
+from localllm_tui.history.values import Attachment, Draft
 from localllm_tui.options import ChatOptions
 from localllm_tui.screens import attention
 from localllm_tui.screens.commands import COMMANDS, command
-from localllm_tui.screens.conversation import ConversationScreen
 from localllm_tui.screens.stage import Stage
+from localllm_tui.screens.whole import WholeScreen
 from localllm_tui.turns.desk import Desk
 from localllm_tui.turns.gauges import Gauges
 from localllm_tui.turns.meter import Meter
@@ -33,7 +33,7 @@ from localllm.api import Backend, Event
 from localllm.errors import ContextLengthError, LocalLLMError
 
 
-class ChatScreen(ConversationScreen):
+class ChatScreen(WholeScreen):
     """Where a person lives. `backend` is awaited only when something is asked of it."""
 
     BINDING_GROUP_TITLE = "Chat"
@@ -54,9 +54,10 @@ class ChatScreen(ConversationScreen):
         self.options = options
         self.desk = Desk(backend, history, tools=tools, sampling=options.sampling, on_over=self._over)
         self.meter = Meter(backend, self._show_gauges)
+        self._not_opened: LocalLLMError | None = None
         self.open = self._first()
         self._stage: Stage | None = None
-        self._deleted: list[int] = []
+        self._is_unkept = False
 
     def compose(self) -> ComposeResult:
         """Side by side: the list, and the conversation above its prompt."""
@@ -78,6 +79,10 @@ class ChatScreen(ConversationScreen):
         self._measure()
         if self.options.text:
             self.composer.put_back(self.options.text)
+        if self.options.attached:
+            self.composer.attach(Attachment("standard input", self.options.attached))
+        if self._not_opened is not None:
+            self.say_error(self._not_opened)
 
     # --- conversations ------------------------------------------------------------------------------------------------
 
@@ -89,7 +94,7 @@ class ChatScreen(ConversationScreen):
             try:
                 return self.desk.open(id_, self.options.model)
             except LocalLLMError as exc:
-                self.call_after_refresh(self.say_error, exc)
+                self._not_opened = exc
         return self.desk.new(self.options.model, system=self.options.system)
 
     def show(self, opened: OpenConversation) -> None:
@@ -97,11 +102,24 @@ class ChatScreen(ConversationScreen):
         assert self._stage is not None
         if opened is not self.open:
             self.save_draft()
+            self.open.typed = self.composer.draft
         self.open = opened
-        self.history.set_last_open(opened.id)
-        self.composer.show(self.history.draft(opened.id))
+        self.composer.show(self._draft_of(opened))
+        opened.typed = None
         self._stage.show(opened)
+        if opened.waiting is not None and not opened.is_busy:
+            self.action_take_back()
         self.composer.focus()
+
+    def _draft_of(self, opened: OpenConversation) -> Draft:
+        if opened.waiting is not None:
+            return opened.typed or Draft()
+        try:
+            self.history.set_last_open(opened.id)
+            return self.history.draft(opened.id)
+        except LocalLLMError as exc:
+            self.say_error(exc)
+            return opened.typed or Draft()
 
     def show_conversation(self, id_: int) -> None:
         """Open a conversation by its id; errors are said."""
@@ -116,10 +134,16 @@ class ChatScreen(ConversationScreen):
         if waiting is not None:
             text = f"{waiting.text}\n\n{draft.text}" if draft.text else waiting.text
             draft = Draft(text, (*waiting.attachments, *draft.attachments), draft.edits)
+        self._keep(self.open.id, draft)
+
+    def _keep(self, id_: int, draft: Draft) -> None:
         try:
-            self.history.save_draft(self.open.id, draft)
+            self.history.save_draft(id_, draft)
+            self._is_unkept = False
         except LocalLLMError as exc:
-            self.say_error(exc)
+            if not self._is_unkept:  # said once, not at every key
+                self._is_unkept = True
+                self.say_error(exc)
 
     async def close(self) -> None:
         """End every reply; what came is kept."""
@@ -160,7 +184,7 @@ class ChatScreen(ConversationScreen):
             return
         self.composer.clear_sent()
         if was_new:
-            self.history.save_draft(0, Draft())
+            self._keep(0, Draft())
         self.save_draft()
 
     @on(Composer.Command)
@@ -212,8 +236,14 @@ class ChatScreen(ConversationScreen):
 
     def _over(self, opened: OpenConversation) -> None:
         """A reply has ended, seen or not."""
+        if opened.typed is not None and opened.waiting is None:
+            self._keep(opened.id, opened.typed)
+        if opened is self.open and opened.waiting is not None and not opened.is_busy:
+            self.action_take_back()
+        elif opened is self.open:
+            self.save_draft()
         turn = opened.reply.turn if opened.reply is not None else None
-        if turn is None or not self.is_mounted:
+        if turn is None:
             return
         if opened is self.open and isinstance(turn.error, ContextLengthError):
             self.make_room(turn.error)
@@ -237,81 +267,11 @@ class ChatScreen(ConversationScreen):
         if await has_room_after(self, error) and self.open.path:
             self.answer_again(self.open.path[-1])
 
-    # --- actions on the conversation ----------------------------------------------------------------------------------
+    # --- the rest -----------------------------------------------------------------------------------------------------
 
     def action_new(self) -> None:
         """A new conversation, in the same folder, answered by the same model."""
         self.show(self.desk.new(self.open.wishes.model, folder=self.open.conversation.folder))
-
-    @work(group="dialog", exclusive=True)
-    async def action_title(self, title: str = "") -> None:
-        """Give the conversation a title; asks for it where none is said."""
-        if not title:
-            from localllm_tui.screens.words import LineScreen
-
-            written = await self.app.push_screen_wait(LineScreen("Title", self.open.conversation.title))
-            title = written or ""
-        if title.strip():
-            self._change(title=title.strip(), titled_by="person")
-
-    @work(group="dialog", exclusive=True)
-    async def action_system(self, system: str = "") -> None:
-        """Change the system prompt of this conversation; shows it where none is said."""
-        if not system:
-            from localllm_tui.screens.words import TextScreen
-
-            written = await self.app.push_screen_wait(TextScreen("System prompt", self.open.conversation.system))
-            if written is None:
-                return
-            system = written
-        self._change(system=system.strip())
-
-    def action_model(self, name: str = "") -> None:
-        """Answer with another model from now on."""
-        if name:
-            self._change(model=name)
-        else:
-            self.say(f"This conversation is answered by {self.open.wishes.model}. /model NAME changes that.")
-
-    def _change(self, **fields: str) -> None:
-        try:
-            self.open.change(**fields)
-        except LocalLLMError as exc:
-            self.say_error(exc)
-
-    def action_delete(self) -> None:
-        """Delete the conversation; it can be brought back."""
-        self.delete_conversation(self.open.id)
-
-    @work(group="delete")
-    async def delete_conversation(self, id_: int) -> None:
-        """Out of the list, until `action_undelete`. An answer under way in it is stopped first."""
-        if not id_:
-            return
-        if self.open.id == id_:
-            await self.open.stop()
-        try:
-            self.history.delete(id_)
-            if self.open.id == id_:
-                left = self.history.conversations(limit=1)
-                model = self.open.wishes.model
-                self.show(self.desk.open(left[0].id, model) if left else self.desk.new(model))
-        except LocalLLMError as exc:
-            self.say_error(exc)
-            return
-        self._deleted.append(id_)
-        self.say("Deleted. /undo brings it back.")
-
-    def action_undelete(self) -> None:
-        """Bring back the conversation deleted last."""
-        if not self._deleted:
-            self.say("Nothing was deleted since the chat was opened.")
-            return
-        try:
-            self.history.undelete(self._deleted[-1])
-            self.show_conversation(self._deleted.pop())
-        except LocalLLMError as exc:
-            self.say_error(exc)
 
     @on(NoteLine.Clicked)
     def _note_clicked(self) -> None:

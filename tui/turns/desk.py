@@ -53,5 +53,7 @@ class Desk:
         return opened
 
     async def close(self) -> None:
-        """End every reply; what came is kept."""
+        """End every reply; what came is kept. Nobody is told any more."""
+        for kept in self._kept:
+            kept.leave()
         await asyncio.gather(*(kept.close() for kept in self._kept))

@@ -23,8 +23,9 @@ from localllm.errors import InvalidRequestError, LocalLLMError
 class OpenConversation:
     """`conversation.id` 0: it comes into being with its first message. `path` is the branch that is shown.
 
-    `waiting` is the message to be sent when the reply has ended. `watcher` None: nobody looks. `on_over` is called
-    with this whenever a reply has ended.
+    `waiting` is the message to be sent when the reply has ended. `typed` is what was in the prompt when a person went
+    to another conversation meanwhile. `watcher` None: nobody looks. `on_over` is called with this whenever a reply has
+    ended.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class OpenConversation:
         self.watcher: ConversationWatcher | None = None
         self.reply: Reply | None = None
         self.waiting: Draft | None = None
+        self.typed: Draft | None = None
         self.path: tuple[Node, ...] = () if conversation.leaf is None else history.path(conversation.leaf)
         self._backend = backend
         self._history = history
@@ -49,6 +51,7 @@ class OpenConversation:
         self._on_over = on_over
         self._task: asyncio.Task[None] | None = None
         self._titling: asyncio.Task[None] | None = None
+        self._is_left = False
 
     # --- what it is ---------------------------------------------------------------------------------------------------
 
@@ -199,6 +202,11 @@ class OpenConversation:
             await reply.stop()
         await asyncio.wait({task})
 
+    def leave(self) -> None:
+        """Tell nobody any more, and begin nothing of its own."""
+        self.watcher = self._on_over = self.waiting = None
+        self._is_left = True
+
     async def close(self) -> None:
         """End everything that is under way; what came is kept."""
         if self._titling is not None:
@@ -250,6 +258,8 @@ class OpenConversation:
         asyncio.get_running_loop().call_soon(self._over, ending)
 
     def _over(self, ending: str) -> None:
+        if self._is_left:
+            return
         if self.waiting is not None and ending == "person":
             self._send_waiting()
         elif ending == "person" and self.conversation.titled_by == "nobody":
