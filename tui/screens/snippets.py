@@ -1,0 +1,15 @@
+"""Picks a snippet: a text for the prompt, with a name."""
+
+from __future__ import annotations
+
+from localllm_tui.options import ChatSettings
+from localllm_tui.prompt.personas import snippets
+from localllm_tui.screens.pick import PickScreen
+
+
+class SnippetScreen(PickScreen):
+    """Gives back the snippet that was picked, its `text` ready to be inserted."""
+
+    def __init__(self, settings: ChatSettings, query: str = "") -> None:
+        hint = "Enter inserts it · /snippet save NAME keeps your last message"
+        super().__init__("Snippet", snippets(settings), hint=hint, query=query)
