@@ -46,10 +46,13 @@ def of_attachment(attachment: Attachment) -> Holding:
     return Holding(attachment.name, (attachment,), num_bytes=len(attachment.text.encode("utf-8", "replace")))
 
 
-def of_text(text: str, folder: Path) -> tuple[Holding, ...]:
-    """What the mentions in a text come to; reads the files. Mentions of nothing that look like no path are left out."""
+def of_text(text: str, folder: Path, held: Iterable[Attachment] = ()) -> tuple[Holding, ...]:
+    """What the mentions in a text come to; reads the files, but for those that are `held` as they were once.
+
+    Mentions of nothing that look like no path are left out.
+    """
     holdings: list[Holding] = []
-    seen, num_bytes = set[Path](), 0
+    seen, num_bytes = {Path(item.path) for item in held if item.path}, 0
     for pattern in dict.fromkeys(mention.pattern for mention in mentions(text)):
         holding = _mentioned(pattern, folder, seen, MAX_TOTAL_BYTES - num_bytes)
         if holding is not None:
@@ -73,7 +76,7 @@ def check(holdings: Iterable[Holding]) -> tuple[Attachment, ...]:
 
 
 def _mentioned(pattern: str, folder: Path, seen: set[Path], max_bytes: int) -> Holding | None:
-    path = listing.absolute(pattern, folder)
+    path = Path(os.path.normpath(listing.absolute(pattern, folder)))
     name = safe_line(pattern)
     if os.path.lexists(path):
         holding = _file(path, name, pattern, folder, max_bytes)
@@ -83,7 +86,7 @@ def _mentioned(pattern: str, folder: Path, seen: set[Path], max_bytes: int) -> H
         return Holding(name, mention=pattern, note="no such file; goes as text")
     else:
         return None
-    if path in seen and not holding.problem:
+    if path in seen or not (holding.attachments or holding.problem or holding.note):
         return None
     seen.update(Path(item.path) for item in holding.attachments if item.path)
     return holding
