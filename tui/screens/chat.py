@@ -11,8 +11,8 @@ from localllm_tui.history.values import Attachment, Draft
 from localllm_tui.options import ChatOptions
 from localllm_tui.screens import attention
 from localllm_tui.screens.commands import COMMANDS, command
+from localllm_tui.screens.listed import ListedScreen
 from localllm_tui.screens.stage import Stage
-from localllm_tui.screens.whole import WholeScreen
 from localllm_tui.turns.desk import Desk
 from localllm_tui.turns.gauges import Gauges
 from localllm_tui.turns.meter import Meter
@@ -33,7 +33,7 @@ from localllm.api import Backend, Event
 from localllm.errors import ContextLengthError, LocalLLMError
 
 
-class ChatScreen(WholeScreen):
+class ChatScreen(ListedScreen):
     """Where a person lives. `backend` is awaited only when something is asked of it."""
 
     BINDING_GROUP_TITLE = "Chat"
@@ -75,6 +75,7 @@ class ChatScreen(WholeScreen):
         self._stage = Stage(
             self.query_one(Transcript), on_change=self._changed, on_event=self._event, on_error=self.say_error
         )
+        self.list_first()
         self.show(self.open)
         self._measure()
         if self.options.text:
@@ -212,6 +213,7 @@ class ChatScreen(WholeScreen):
         self.composer.show_sent(tuple(node.content for node in self.open.path if node.role == "user"))
         self.meter.look_at(self.open, self.composer.draft)
         self.show_note()
+        self.list_changed()
 
     def show_note(self) -> None:
         """See ConversationScreen."""
@@ -236,6 +238,7 @@ class ChatScreen(WholeScreen):
 
     def _over(self, opened: OpenConversation) -> None:
         """A reply has ended, seen or not."""
+        self.list_changed()
         if opened.typed is not None and opened.waiting is None:
             self._keep(opened.id, opened.typed)
         if opened is self.open and opened.waiting is not None and not opened.is_busy:

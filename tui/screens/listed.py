@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from localllm_tui.history.history import History
 from localllm_tui.history.values import Conversation
-from localllm_tui.screens.conversation import ConversationScreen
+from localllm_tui.screens.whole import WholeScreen
 from localllm_tui.widgets.sidebar import Sidebar
 from localllm_tui.widgets.transcript import Transcript
 from textual import on, work
@@ -21,8 +20,8 @@ _ALL = 1_000_000
 _SOON_S = 0.05
 
 
-class ListedScreen(ConversationScreen):
-    """Needs a Sidebar on it, and `history` set. Its class `-listing` shows the list where room is scarce."""
+class ListedScreen(WholeScreen):
+    """Needs a Sidebar on it. Its class `-listing` shows the list where room is scarce."""
 
     BINDING_GROUP_TITLE = "Conversations"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -30,15 +29,10 @@ class ListedScreen(ConversationScreen):
         Binding("ctrl+o", "conversations", "The list of conversations", id="chat.list", priority=True),
     ]
 
-    history: History
     _list_timer: Timer | None = None
 
     def action_new(self) -> None:
         """A new conversation."""
-        raise NotImplementedError
-
-    def delete_conversation(self, id_: int) -> object:
-        """Delete one; it can be brought back."""
         raise NotImplementedError
 
     # --- the list -----------------------------------------------------------------------------------------------------
@@ -53,7 +47,7 @@ class ListedScreen(ConversationScreen):
 
     def list_changed(self) -> None:
         """Something of what the list shows is another one; it follows soon."""
-        if self._list_timer is None and self.is_mounted:
+        if self._list_timer is None and self.is_running:
             self._list_timer = self.set_timer(_SOON_S, self._list_due)
 
     def _list_due(self) -> None:
@@ -99,8 +93,7 @@ class ListedScreen(ConversationScreen):
 
     @on(Sidebar.DeleteAsked)
     def _delete_asked(self, event: Sidebar.DeleteAsked) -> None:
-        self.delete_conversation(event.id)
-        self.list_changed()
+        self._delete(event.id)
 
     @on(Sidebar.PinAsked)
     def _pin_asked(self, event: Sidebar.PinAsked) -> None:
@@ -132,8 +125,7 @@ class ListedScreen(ConversationScreen):
             case "export":
                 self.export_conversation(event.id)
             case "delete":
-                self.delete_conversation(event.id)
-                self.list_changed()
+                self._delete(event.id)
 
     def export_conversation(self, id_: int, to: str = "") -> object:
         """Write one to a file."""
@@ -175,6 +167,11 @@ class ListedScreen(ConversationScreen):
             folder = await self.app.push_screen_wait(folder_screen(folders, conversation.folder))
             if folder is not None:
                 self.change_conversation(id_, folder=folder)
+
+    @work(group="deleting")
+    async def _delete(self, id_: int) -> None:
+        await self.delete_conversation(id_).wait()
+        self.list_changed()
 
     def _find(self, id_: int) -> Conversation | None:
         if not id_:
