@@ -46,7 +46,7 @@ def test_model_calls_person_allows_tool_answers(tmp_path: Path) -> None:
 
             def state(call_id: str) -> str:
                 found = card(call_id)
-                return found.state if found is not None else ""
+                return str(found.state) if found is not None else ""
 
             async def answered(text: str) -> None:
                 await host.until(lambda: host.screen.open.path and host.screen.open.path[-1].content == text)
