@@ -42,6 +42,13 @@ class Document:
         self._fence: OpenFence | None = None
         self._is_advanced = True
 
+    @classmethod
+    def of_blocks(cls, blocks: list[Block]) -> Document:
+        """A text that is read already, and does not grow."""
+        made = cls()
+        made._blocks = blocks
+        return made
+
     def append(self, text: str) -> None:
         """More of it; what a terminal would obey is made visible."""
         text = safe(text)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from localllm_tui.markdown.document import Document
-from localllm_tui.markdown.values import CodeBlock, Line, Piece
+from localllm_tui.markdown.plain import plain_blocks
+from localllm_tui.markdown.values import CodeBlock, Line
 from localllm_tui.widgets.strips import Painter
 from textual import events
 from textual.geometry import Region, Size
@@ -27,7 +28,10 @@ _SHARE = 0.15
 
 
 class MarkdownView(Widget):
-    """One text. `append` grows it, `show` replaces it, `finish` says that no more comes."""
+    """One text. `append` grows it, `show` replaces it, `finish` says that no more comes.
+
+    `is_plain`: it is no Markdown but for fenced code, and does not grow.
+    """
 
     DEFAULT_CSS = "MarkdownView { height: auto; }"
 
@@ -44,8 +48,9 @@ class MarkdownView(Widget):
         index: int
         what: Literal["copy", "save"]
 
-    def __init__(self, text: str = "", *, is_growing: bool = False, classes: str | None = None) -> None:
-        super().__init__(classes=classes)
+    def __init__(self, text: str = "", *, is_growing: bool = False, is_plain: bool = False) -> None:
+        super().__init__()
+        self._is_plain = is_plain
         self._source = text
         self._pending: list[str] = []
         self._frame: Timer | None = None
@@ -71,13 +76,14 @@ class MarkdownView(Widget):
         if self._frame is None and self.is_attached:
             self._frame = self.set_timer(max(_FRAME_S, self._frame_s / _SHARE), self._draw)
 
-    def show(self, text: str) -> None:
-        """This whole text, no more comes."""
-        if text == self.source and text:
-            self.finish()
+    def show(self, text: str, *, is_growing: bool = False) -> None:
+        """This text, and no more comes, unless it is growing."""
+        if text == self.source and text and not self._is_plain:
+            if not is_growing:
+                self.finish()
             return
         self._pending.clear()
-        self._read(text, False)
+        self._read(text, is_growing)
         self._changed(0)
 
     def finish(self) -> None:
@@ -93,6 +99,9 @@ class MarkdownView(Widget):
 
     def _read(self, text: str, is_growing: bool) -> None:
         self._source = text
+        if self._is_plain:
+            self._document = Document.of_blocks(plain_blocks(text))
+            return
         self._document = Document()
         self._document.append(text)
         if not is_growing:
@@ -199,6 +208,3 @@ def selected_text(lines: list[Line], selection: Selection) -> str:
             parts.append("\n" if line.glue is None else line.glue)
         parts.append(text[first:last].rstrip() if line.glue != "" else text[first:last])
     return "".join(parts)
-
-
-__all__ = ["CodeBlock", "MarkdownView", "Piece", "selected_text"]

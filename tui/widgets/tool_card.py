@@ -5,48 +5,60 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from localllm_tui.markdown.safe import safe
+from localllm_tui.widgets.turn_head import act
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Button, Static
+from textual.widgets import Static
 
 from localllm.api import ToolCall
-from localllm.terminal_text import safe_line, safe_stream
+from localllm.terminal_text import cut, safe_line
 
 CallState = Literal["asking", "running", "done", "refused", "failed"]
 Extent = Literal["once", "chat", "always"]
 
-_WORDS: dict[CallState, tuple[str, str]] = {
-    "asking": ("?", "may it run?"),
-    "running": ("…", "running"),
-    "done": ("✓", "done"),
-    "refused": ("✗", "refused"),
-    "failed": ("!", "failed"),
+_WORDS: dict[CallState | None, tuple[str, str, str]] = {
+    None: ("·", "$foreground-muted", ""),
+    "asking": ("?", "bold $warning", "may it run?"),
+    "running": ("…", "$primary", "running"),
+    "done": ("✓", "$success", ""),
+    "refused": ("✗", "$foreground-muted", "refused"),
+    "failed": ("!", "bold $error", "failed"),
 }
+_ANSWERS = (("once", "y", "allow once"), ("chat", "a", "in this chat"), ("always", "A", "always"), ("no", "n", "no"))
+# Enough to judge a call by; a longer argument is opened.
+_MAX_ARGUMENT_LINES = 12
+_MAX_RESULT = 20_000
 
 
 class ToolCard(Vertical, can_focus=True):
-    """One call. Asking, it has the keys y (once), c (this chat), a (always) and n."""
+    """One call. Asking, it takes y (once), a (this chat), A (always) and n; Enter opens what came back.
 
+    `state` None: not known to have run.
+    """
+
+    FOCUS_ON_CLICK = False
     DEFAULT_CSS = """
-    ToolCard { height: auto; margin: 1 0 0 0; padding: 0 1; border-left: thick $panel; }
-    ToolCard:focus { border-left: thick $accent; }
-    ToolCard.-asking { border-left: thick $warning; }
+    ToolCard { height: auto; margin: 1 0 0 0; padding: 0 1; border-left: outer $panel; }
+    ToolCard.-asking { border-left: outer $warning; }
+    ToolCard:focus { background: $surface; }
     ToolCard Static { height: auto; }
-    ToolCard .tool-result { color: $text-muted; max-height: 12; display: none; }
-    ToolCard.-open .tool-result { display: block; }
-    ToolCard Horizontal { height: auto; display: none; }
-    ToolCard.-asking Horizontal { display: block; }
-    ToolCard Button { margin: 0 1 0 0; }
+    ToolCard .arguments { color: $foreground-muted; }
+    ToolCard .result { color: $foreground-muted; display: none; margin: 1 0 0 0; }
+    ToolCard.-open .result { display: block; }
+    ToolCard .answers { display: none; margin: 1 0 0 0; }
+    ToolCard.-asking .answers { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer('once')", "Allow once", id="tool.once"),
-        Binding("c", "answer('chat')", "Allow in this chat", id="tool.chat"),
-        Binding("a", "answer('always')", "Allow always", id="tool.always"),
-        Binding("n", "refuse", "Refuse", id="tool.refuse"),
-        Binding("enter,space", "fold", "Show or hide the result", id="tool.fold"),
+        Binding("a", "answer('chat')", "Allow in this chat", id="tool.chat"),
+        Binding("A", "answer('always')", "Allow always", id="tool.always"),
+        Binding("n", "answer('no')", "Refuse", id="tool.refuse"),
+        Binding("enter,space", "fold", "Show or hide what came back", id="tool.fold"),
     ]
 
     @dataclass
@@ -57,61 +69,98 @@ class ToolCard(Vertical, can_focus=True):
         allowed: bool
         extent: Extent
 
-    def __init__(self, call: ToolCall, state: CallState, result: str | None = None) -> None:
+    def __init__(self, call: ToolCall, state: CallState | None, result: str | None = None) -> None:
         super().__init__()
         self.call = call
-        self.state: CallState = state
+        self.state = state
         self.result = result
+        self._head = Static(classes="call", markup=False)
+        self._arguments = Static(classes="arguments", markup=False)
+        self._answers = Static(classes="answers", markup=False)
+        self._result = Static(classes="result", markup=False)
+        self._fill()
 
     def compose(self) -> ComposeResult:
         """The call, the answers, the result."""
-        yield Static(classes="tool-call", markup=False)
-        with Horizontal():
-            yield Button("Once", compact=True, id="once", variant="primary")
-            yield Button("This chat", compact=True, id="chat")
-            yield Button("Always", compact=True, id="always")
-            yield Button("No", compact=True, id="refuse")
-        yield Static(classes="tool-result", markup=False)
+        yield self._head
+        yield self._arguments
+        yield self._answers
+        yield self._result
 
-    def on_mount(self) -> None:
-        """Fill it."""
-        self.show(self.call, self.state, self.result)
-
-    def show(self, call: ToolCall, state: CallState, result: str | None) -> None:
+    def show(self, call: ToolCall, state: CallState | None, result: str | None) -> None:
         """How the call stands now."""
-        self.call, self.state, self.result = call, state, result
-        if not self.is_mounted:
-            return
-        sign, words = _WORDS[state]
-        head = Content.assemble(
-            (f"{sign} ", "$text-muted"),
-            (safe_line(call.name), "bold"),
-            (f"  {words}\n", "$text-muted"),
-            (safe_stream(call.arguments), "$text-muted"),
-        )
-        self.query_one(".tool-call", Static).update(head)
-        self.query_one(".tool-result", Static).update(Content(safe_stream(result or "")))
-        self.set_class(state == "asking", "-asking")
+        self.call, self.state = call, state
+        self.result = result if result is not None else self.result
+        self._fill()
 
-    def action_answer(self, extent: Extent) -> None:
-        """Yes, this far."""
-        if self.state == "asking":
-            self.post_message(self.Answered(self.call.id, True, extent))
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002
+        """Answers are for a call that asks."""
+        return self.state == "asking" if action == "answer" else True
 
-    def action_refuse(self) -> None:
-        """No."""
+    def action_answer(self, answer: Literal["once", "chat", "always", "no"]) -> None:
+        """Yes, this far; or no."""
         if self.state == "asking":
-            self.post_message(self.Answered(self.call.id, False, "once"))
+            self.post_message(self.Answered(self.call.id, answer != "no", "once" if answer == "no" else answer))
 
     def action_fold(self) -> None:
-        """Show or hide the result."""
+        """Show or hide what came back."""
         self.toggle_class("-open")
+        self._fill()
 
-    def on_button_pressed(self, event: Button.Pressed) -> None:
+    def on_click(self, event: events.Click) -> None:
         """The same by mouse."""
-        event.stop()
-        match event.button.id:
-            case "once" | "chat" | "always" as extent:
-                self.action_answer(extent)
-            case _:
-                self.action_refuse()
+        action = event.style.meta.get("turn")
+        if action in ("once", "chat", "always", "no"):
+            event.stop()
+            self.action_answer(action)
+        elif event.widget in (self._head, self) and self.result:
+            event.stop()
+            self.action_fold()
+
+    def _fill(self) -> None:
+        sign, color, words = _WORDS[self.state]
+        parts: list[str | Content | tuple[str, str]] = [(f"{sign} ", color), (safe_line(self.call.name), "bold")]
+        if words:
+            parts.append((f"  {words}", color if self.state == "asking" else "$foreground-muted"))
+        if self.result:
+            num_lines = self.result.count("\n") + 1
+            unit = "line" if num_lines == 1 else "lines"
+            arrow = "▾" if self.has_class("-open") else "▸"
+            parts.append((f"  {arrow} {num_lines:,} {unit}", "$foreground-muted"))
+        self._head.update(Content.assemble(*parts))
+        self._arguments.update(
+            _arguments(self.call.arguments, is_whole=self.state == "asking" or self.has_class("-open"))
+        )
+        self._answers.update(_answers())
+        shown = safe(self.result or "")
+        more = len(shown) - _MAX_RESULT
+        self._result.update(Content(shown if more <= 0 else f"{shown[:_MAX_RESULT]}\n… {more:,} characters more"))
+        self.set_class(self.state == "asking", "-asking")
+
+
+def _answers() -> Content:
+    parts: list[str | Content | tuple[str, str]] = []
+    for answer, key, words in _ANSWERS:
+        parts += ["   "] if parts else []
+        parts += [act(key, answer, "bold $primary"), act(f" {words}", answer)]
+    return Content.assemble(*parts)
+
+
+def _arguments(text: str, *, is_whole: bool) -> Content:
+    """Arguments by name, one a line; as they are where they are no JSON object. `is_whole`: nothing is left out."""
+    import json
+
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        return Content(safe(text if is_whole else cut(safe_line(text), 200)))
+    lines: list[Content] = []
+    for name, value in found.items():
+        words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        shown = safe(words) if is_whole else cut(safe_line(words.replace("\n", " ")), 100)
+        lines.append(Content.assemble((f"{safe_line(str(name))} ", "$foreground-muted 70%"), (shown, "$foreground")))
+    if not is_whole and len(lines) > _MAX_ARGUMENT_LINES:
+        lines[_MAX_ARGUMENT_LINES:] = [Content(f"… {len(found) - _MAX_ARGUMENT_LINES} more")]
+    return Content("\n").join(lines)
