@@ -40,10 +40,16 @@ class PickScreen(ModalScreen[str | None]):
         width: 60; max-width: 96%; height: auto; max-height: 80%; padding: 1 2; background: $surface;
     }
     PickScreen Label { width: 100%; text-style: bold; padding: 0 1; }
-    PickScreen Input { border: none; height: 1; padding: 0 1; margin: 1 0 0 0; background: $panel; }
+    PickScreen Input {
+        border: none; height: 1; padding: 0 1; margin: 1 0 0 0; background: $panel;
+        &:focus { border: none; background-tint: transparent; }
+    }
     PickScreen OptionList {
         height: auto; max-height: 16; border: none; padding: 0; margin: 1 0 0 0; background: transparent;
         text-wrap: nowrap; text-overflow: ellipsis;
+        & > .option-list--option { padding: 0 1; }
+        & > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: none; }
+        &:nocolor > .option-list--option-highlighted { text-style: reverse; }
     }
     """
 

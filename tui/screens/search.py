@@ -45,13 +45,19 @@ class SearchScreen(ModalScreen[Place | None]):
     }
     SearchScreen.-narrow > Vertical { margin: 0; padding: 0 1; }
     SearchScreen #search-line { height: 1; }
-    SearchScreen #search-mark { width: 3; color: $accent; padding: 0 1 0 0; }
-    SearchScreen Input { width: 1fr; border: none; height: 1; padding: 0; background: transparent; }
+    SearchScreen #search-mark { width: 3; color: $accent; padding: 0 1; }
+    SearchScreen Input {
+        width: 1fr; border: none; height: 1; padding: 0; background: transparent;
+        &:focus { border: none; background-tint: transparent; }
+    }
     SearchScreen OptionList {
         height: 1fr; border: none; padding: 0; margin: 1 0; background: transparent;
         text-wrap: nowrap; text-overflow: ellipsis;
+        & > .option-list--option { padding: 0 1; }
+        & > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: none; }
+        &:nocolor > .option-list--option-highlighted { text-style: reverse; }
     }
-    SearchScreen #search-found { height: 1; color: $text-muted; }
+    SearchScreen #search-found { height: 1; color: $text-muted; padding: 0 1; }
     """
 
     def __init__(self, search: Callable[[str], tuple[Hit, ...]], words: str = "") -> None:
@@ -107,7 +113,7 @@ class SearchScreen(ModalScreen[Place | None]):
 
     def _show_hits(self) -> None:
         listed = self.query_one(OptionList)
-        columns, now = max(10, listed.scrollable_content_region.width - 4), time.time()
+        columns, now = max(10, listed.scrollable_content_region.width - 2), time.time()
         listed.clear_options()
         last = 0
         for number, hit in enumerate(self._hits):
