@@ -15,13 +15,13 @@ NOT_RUN = "The call was not run."
 
 
 def messages_of(path: Iterable[Node], system: str = "") -> tuple[Message, ...]:
-    """The messages of a branch, `system` first where it has no system turn of its own.
+    """The messages of a branch, `system` first; a system turn of the branch's own, such as a summary, follows in it.
 
     Answers that came to nothing are left out; calls without a result get one that says so. Turns of a person that then
-    follow each other become one: many templates refuse two in a row.
+    follow each other become one, and so do system turns: many templates refuse two in a row.
     """
     messages = [_message(node) for node in path if not _is_empty(node)]
-    if system and not (messages and messages[0].role == "system"):
+    if system:
         messages.insert(0, Message("system", system))
     return tuple(_joined(_with_results(messages)))
 
@@ -77,7 +77,7 @@ def _not_run(calls: dict[str, str]) -> list[Message]:
 def _joined(messages: list[Message]) -> list[Message]:
     joined: list[Message] = []
     for message in messages:
-        if joined and joined[-1].role == message.role == "user":
+        if joined and joined[-1].role == message.role and message.role in ("user", "system"):
             content = f"{joined[-1].content}\n\n{message.content}"
             joined[-1] = msgspec.structs.replace(joined[-1], content=content)
         else:

@@ -70,7 +70,7 @@ class Meter:
             self._forget_answer()
             self._set(queued=None, progress=None, is_live=False, doing="starting" if opened.is_busy else "")
             if not opened.is_busy:
-                self._set(**_figures(_last_stats(opened.path)))
+                self._set(**figures_of(_last_stats(opened.path)))
             return
         answer = turn.answer
         if answer is not self._answer:
@@ -183,7 +183,8 @@ def _last_stats(path: tuple[Node, ...]) -> Stats | None:
     return next((node.stats for node in reversed(path) if node.stats is not None), None)
 
 
-def _figures(stats: Stats | None) -> dict[str, Any]:
+def figures_of(stats: Stats | None) -> dict[str, Any]:
+    """The fields of Gauges that an answer's figures fill."""
     if stats is None or not stats.num_prompt_tokens:
         return {"num_used": None, "num_cached": None, "tokens_per_s": None, "first_token_s": None}
     more = stats.num_output_tokens - 1  # decoding is timed from the first token to the last

@@ -101,6 +101,13 @@ class OpenConversation:
             self.waiting = draft
             self._changed()
             return
+        node = self.add_turn(draft)
+        if node.role != "assistant":
+            self._start(node)
+
+    def add_turn(self, draft: Draft) -> Node:
+        """Add a turn that nobody answers yet. Raises HistoryError, and InvalidRequestError while an answer comes."""
+        self._check_idle()
         self._ensure(draft)
         edited = None if draft.edits is None else self._history.node(draft.edits)
         parent = (self.path[-1].id if self.path else None) if edited is None else edited.parent
@@ -108,8 +115,7 @@ class OpenConversation:
         fields: dict[str, Any] = {"model": edited.model} if edited is not None and edited.model else {}
         node = self._history.add(self.id, parent, role, draft.text, attachments=draft.attachments, **fields)
         self._go_to(node)
-        if role != "assistant":
-            self._start(node)
+        return node
 
     def answer_again(self, node: Node) -> None:
         """Another answer beside `node`, or to a turn of a person. One that failed without a word is written anew.
