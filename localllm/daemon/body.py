@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 from starlette.requests import Request
 
+from localllm.daemon.body_parts import check_parts
 from localllm.daemon.errors import ClientGoneError, HttpError
 from localllm.daemon.limits import Limits
 from localllm.errors import InvalidRequestError
@@ -62,6 +63,7 @@ class Bodies:
 
 def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """A body as a value. Raises InvalidRequestError; `param` names what has the wrong type or range."""
+    check_parts(body)
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as exc:
