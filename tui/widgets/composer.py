@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 from localllm_tui.history.values import Attachment, Draft
 from localllm_tui.options import ChatSettings
-from localllm_tui.prompt import attaching, commands, completing, listing, mentions
+from localllm_tui.prompt import attaching, commands, mentions
+from localllm_tui.prompt.attached import Attached
 from localllm_tui.prompt.attaching import Holding
 from localllm_tui.prompt.commands import CommandWords
-from localllm_tui.prompt.completing import Completion
 from localllm_tui.widgets.attachment_chips import AttachmentChips, Chip
-from localllm_tui.widgets.completion import CompletionList
 from localllm_tui.widgets.prompt_area import PromptArea
+from localllm_tui.widgets.prompt_box import PromptBox
 from textual import events, on, work
-from textual.app import ComposeResult, SuspendNotSupported
+from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
 from textual.timer import Timer
-from textual.widgets import TextArea
 
 from localllm.errors import LocalLLMError
 
@@ -38,6 +35,7 @@ HELD_S = 0.3
 class Composer(Vertical):
     """Text, attachments and completion. Files are looked for from `folder`; `commands` are those that `/` offers.
 
+    `argument_words`: what may stand behind a command's name, with its meaning.
     `count_tokens` counts a text in the background; it gives None where no model is loaded that could.
     """
 
@@ -78,36 +76,31 @@ class Composer(Vertical):
         settings: ChatSettings | None = None,
         *,
         commands: tuple[CommandWords, ...] = (),
+        argument_words: Mapping[str, Iterable[tuple[str, str]]] | None = None,
         folder: Path | None = None,
         count_tokens: CountTokens | None = None,
     ) -> None:
         super().__init__()
         self.settings = settings or ChatSettings()
         self.commands = commands
-        self.argument_words: dict[str, tuple[tuple[str, str], ...]] = {}
         self.folder = folder or Path.cwd()
         self.count_tokens = count_tokens
-        self._completions = CompletionList()
         self._chips = AttachmentChips()
-        self._area = PromptArea(self._completions, paste_chars=self.settings.paste_chars, has_vim=self.settings.vim)
+        self._box = PromptBox(self.settings, self.folder, commands, dict(argument_words or {}))
+        self._area = self._box.area
         self._edits: int | None = None
-        self._held: tuple[Holding, ...] = ()
-        self._mentioned: tuple[Holding, ...] = ()
+        self._attached = Attached()
         self._scanned: tuple[str, ...] = ()
         self._submitted: tuple[str, tuple[Holding, ...], float] | None = None
         self._is_sending = False
-        self._dismissed: int | None = None
-        self._counts: dict[int, int] = {}
-        self._num_pastes = 0
         self._reported = Draft()
         self._changed_timer: Timer | None = None
         self._scan_timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        """What may be completed, what is attached, and the text."""
-        yield self._completions
+        """What is attached above the text."""
         yield self._chips
-        yield self._area
+        yield self._box
 
     # --- what a screen asks of it ---------------------------------------------------------------------------------
 
@@ -123,11 +116,12 @@ class Composer(Vertical):
     @property
     def draft(self) -> Draft:
         """What is written and attached, as it is this moment; a screen saves it when it leaves."""
-        return Draft(self.text, tuple(item for held in self._held for item in held.attachments), self._edits)
+        return Draft(self.text, self._attached.attachments, self._edits)
 
     def show(self, draft: Draft) -> None:
         """Another draft; what was written before is gone, so its draft has to be saved first."""
-        self._held = tuple(attaching.of_attachment(item) for item in draft.attachments)
+        self._attached.load(draft.attachments)
+        self._scanned = ()
         self._edits, self._reported, self._submitted = draft.edits, draft, None
         self._area.load_text(draft.text)
         self._area.move_cursor(self._area.document.end)
@@ -140,10 +134,10 @@ class Composer(Vertical):
 
     def clear_sent(self) -> None:
         """What was submitted has been taken: empty, but for what was typed since."""
-        text, held, _ = self._submitted or (self.text, self._held, 0.0)
+        text, held, _ = self._submitted or (self.text, self._attached.held, 0.0)
         self._area.sent.add(text)
         self._submitted, self._edits = None, None
-        self._held = tuple(one for one in self._held if one not in held)
+        self._attached.remove(held)
         self._area.change(left := self.text.removeprefix(text), len(left))
         self._rescan()
         self._show_chips()
@@ -160,14 +154,13 @@ class Composer(Vertical):
 
     def attach(self, attachment: Attachment) -> None:
         """One more attachment, such as what was piped in."""
-        self._held = (*self._held, attaching.of_attachment(attachment))
+        self._attached.add(attachment)
         self._show_chips()
         self._change_soon()
 
     def recount(self) -> None:
         """The model is another one, or is loaded now: count the attachments again."""
-        self._counts.clear()
-        self._held, self._mentioned = _uncounted(self._held), _uncounted(self._mentioned)
+        self._attached.forget_counts()
         self._show_chips()
 
     def flush(self) -> None:
@@ -186,19 +179,12 @@ class Composer(Vertical):
 
     # --- typing ---------------------------------------------------------------------------------------------------
 
-    @on(TextArea.Changed)
-    def _on_text(self, event: TextArea.Changed) -> None:
+    @on(PromptBox.Changed)
+    def _on_text(self, event: PromptBox.Changed) -> None:
         event.stop()
         self._change_soon()
-        self._complete()
         if self._scan_timer is None and (self._scanned or "@" in self.text):
             self._scan_timer = self.set_timer(SCAN_S, self._rescan)
-
-    @on(TextArea.SelectionChanged)
-    def _on_cursor(self, event: TextArea.SelectionChanged) -> None:
-        event.stop()
-        if self._completions.is_open:
-            self._complete()
 
     @on(events.DescendantBlur)
     def _on_left(self) -> None:
@@ -207,64 +193,6 @@ class Composer(Vertical):
     def _change_soon(self) -> None:
         if self._changed_timer is None:
             self._changed_timer = self.set_timer(CHANGED_S, self.flush)
-
-    # --- completion -----------------------------------------------------------------------------------------------
-
-    def _complete(self) -> None:
-        """Offer what may complete the command or path before the cursor."""
-        text, cursor = self.text, self._area.index
-        found = completing.of_command(text, cursor, self.commands)
-        for name, words in self.argument_words.items():
-            found = found or completing.of_argument(text, cursor, name, words)
-        if found or (mention := mentions.begun(text, cursor)) is None:
-            self._offer(found)
-        else:
-            self._complete_path(mention)
-
-    @work(exclusive=True, group="completion")
-    async def _complete_path(self, mention: mentions.Mention) -> None:
-        choices = await asyncio.to_thread(listing.choices, mention.pattern, self.folder)
-        if mentions.begun(self.text, self._area.index) == mention:
-            self._offer(completing.of_paths(mention, choices))
-
-    def _offer(self, completions: tuple[Completion, ...]) -> None:
-        start = completions[0].start if completions else None
-        if start is None or start != self._dismissed:
-            self._dismissed = None
-            self._completions.show(completions)
-
-    @on(PromptArea.Dismissed)
-    def _on_dismissed(self, event: PromptArea.Dismissed) -> None:
-        event.stop()
-        mention = mentions.begun(self.text, self._area.index)
-        self._dismissed = mention.start if mention is not None else 0
-
-    @on(PromptArea.Accepted)
-    def _on_accepted(self, event: PromptArea.Accepted) -> None:
-        event.stop()
-        completion = self._completions.current
-        if completion is None:
-            return
-        typed = self.text[completion.start : completion.end]
-        if event.sends and typed.strip() == completion.text.strip():
-            self._completions.show(())
-            self._send()
-            return
-        self._take(completion)
-        if event.sends and completion.is_whole:
-            self._send()
-
-    @on(CompletionList.Chosen)
-    def _on_chosen(self, event: CompletionList.Chosen) -> None:
-        event.stop()
-        self._take(event.completion)
-        self.focus()
-
-    def _take(self, completion: Completion) -> None:
-        before, after = self.text[: completion.start], self.text[completion.end :]
-        added = completion.text.rstrip(" ") if after.startswith(" ") else completion.text
-        self._completions.show(())
-        self._area.change(before + added + after, len(before + added))
 
     # --- attachments ----------------------------------------------------------------------------------------------
 
@@ -282,42 +210,36 @@ class Composer(Vertical):
 
     @work(exclusive=True, group="mentions")
     async def _scan(self, text: str) -> None:
-        self._mentioned = await asyncio.to_thread(attaching.of_text, text, self.folder) if text else ()
+        self._attached.mentioned = await self._read(text) if text else ()
         self._show_chips()
 
+    async def _read(self, text: str) -> tuple[Holding, ...]:
+        """The files that a text mentions, as they are now."""
+        return await asyncio.to_thread(attaching.of_text, text, self.folder, self._attached.attachments)
+
     def _show_chips(self) -> None:
-        self._held, self._mentioned = self._with_counts(self._held), self._with_counts(self._mentioned)
-        holdings = (*self._held, *self._mentioned)
-        self._chips.show(holdings)
-        if self.count_tokens is not None and any(None in _counts(one) for one in holdings):
-            self._count(self.count_tokens, holdings)
+        self._chips.show(self._attached.all)
+        if self.count_tokens is not None and self._attached.uncounted():
+            self._count(self.count_tokens)
 
     @work(exclusive=True, group="count")
-    async def _count(self, count_tokens: CountTokens, holdings: tuple[Holding, ...]) -> None:
-        for item in [item for held in holdings for item in held.attachments if item.num_tokens is None]:
+    async def _count(self, count_tokens: CountTokens) -> None:
+        for item in self._attached.uncounted():
             try:
                 number = await count_tokens(item.text)
             except LocalLLMError:
                 return  # sending says what is wrong with the model; a count is only a help
             if number is None:
                 return
-            self._counts[hash(item.text)] = number
+            self._attached.count(item.text, number)
         self._show_chips()
-
-    def _with_counts(self, holdings: tuple[Holding, ...]) -> tuple[Holding, ...]:
-        def counted(item: Attachment) -> Attachment:
-            number = self._counts.get(hash(item.text)) if item.num_tokens is None else None
-            return item if number is None else msgspec.structs.replace(item, num_tokens=number)
-
-        return tuple(held._replace(attachments=tuple(map(counted, held.attachments))) for held in holdings)
 
     @on(PromptArea.Pasted)
     def _on_pasted(self, event: PromptArea.Pasted) -> None:
         event.stop()
-        self._num_pastes += 1
-        num_lines = event.text.count("\n") + 1
-        lines = f", {num_lines:,} lines" if num_lines > 1 else ""
-        self.attach(Attachment(f"pasted text {self._num_pastes}{lines}", event.text))
+        self._attached.add_paste(event.text)
+        self._show_chips()
+        self._change_soon()
 
     @on(Chip.Asked)
     def _on_chip(self, event: Chip.Asked) -> None:
@@ -336,9 +258,8 @@ class Composer(Vertical):
         self.focus()
 
     def _let_go(self, holding: Holding) -> None:
-        self._held = tuple(one for one in self._held if one != holding)
+        self._attached.remove([holding])
         if holding.mention is not None:
-            self._mentioned = tuple(one for one in self._mentioned if one != holding)
             text = mentions.without(self.text, holding.mention)
             self._area.change(text, min(self._area.index, len(text)))
         self._show_chips()
@@ -353,7 +274,7 @@ class Composer(Vertical):
 
     def _send(self) -> None:
         text = self.text
-        if self._is_sending or not (text.strip() or self._held):
+        if self._is_sending or not (text.strip() or self._attached.held):
             return
         try:
             parsed = commands.parse(text, self.commands)
@@ -366,28 +287,27 @@ class Composer(Vertical):
             self.flush()
             self.post_message(self.Command(parsed.name, parsed.argument))
             return
-        last = self._submitted
-        if last is not None and last[:2] == (text, self._held) and time.monotonic() - last[2] < HELD_S:
+        last, held = self._submitted, self._attached.held
+        if last is not None and last[:2] == (text, held) and time.monotonic() - last[2] < HELD_S:
             return
         if mentions.mentions(parsed):
             self._is_sending = True
             self._send_with_files(text, parsed)
         else:
-            self._submit(text, parsed, self._held)
+            self._submit(text, parsed, held)
 
     @work(group="send")
     async def _send_with_files(self, text: str, parsed: str) -> None:
         """Read the files as they are now, and send them with the text."""
-        held = self._held
+        held = self._attached.held
         try:
-            found = self._with_counts(await asyncio.to_thread(attaching.of_text, parsed, self.folder))
-            self._submit(text, parsed, held, found)
+            self._submit(text, parsed, held, await self._read(parsed))
         finally:
             self._is_sending = False
 
     def _submit(self, text: str, parsed: str, held: tuple[Holding, ...], found: tuple[Holding, ...] = ()) -> None:
         try:
-            attachments = attaching.check((*held, *found))
+            attachments = attaching.check(self._attached.counted((*held, *found)))
         except LocalLLMError as exc:
             self._say(exc)
             return
@@ -408,35 +328,14 @@ class Composer(Vertical):
 
     @work(exclusive=True, group="editor")
     async def _edit_outside(self) -> None:
-        """Give the terminal to the person's editor. Answers under way go on meanwhile; nothing is drawn."""
-        from localllm_tui.prompt import editor
+        from localllm_tui.widgets.outside_editor import edit_outside
 
-        failed: LocalLLMError | None = None
-        before = text = self.text
+        before = self.text
         try:
-            words = editor.command(os.environ)
-            with self.app.suspend(), self.app.batch_update():
-                try:
-                    text = await asyncio.to_thread(editor.edit, before, words)
-                except LocalLLMError as exc:
-                    failed = exc
-        except SuspendNotSupported:
-            failed = LocalLLMError("an editor needs a terminal of its own", hint="this one cannot be given away")
+            text = await edit_outside(self.app, before)
         except LocalLLMError as exc:
-            failed = exc
-        if failed is not None:
-            self._say(failed)
-        elif text != before:
-            self._area.change(text, len(text))
+            self._say(exc)
+        else:
+            if text != before:
+                self._area.change(text, len(text))
         self.focus()
-
-
-def _counts(holding: Holding) -> tuple[int | None, ...]:
-    return tuple(item.num_tokens for item in holding.attachments)
-
-
-def _uncounted(holdings: tuple[Holding, ...]) -> tuple[Holding, ...]:
-    return tuple(
-        held._replace(attachments=tuple(msgspec.structs.replace(item, num_tokens=None) for item in held.attachments))
-        for held in holdings
-    )

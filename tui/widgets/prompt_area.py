@@ -30,16 +30,18 @@ _HINTS = tuple(
     )
 )
 MAX_ROWS = 12
+_NOT_OURS = {"f6", "f7", "up", "down"}
 # Control characters as the one-column pictures that Unicode has of them, so that a paste is kept and obeyed by nobody.
 _PICTURES = {code: chr(0x2400 + code) for code in range(0x20) if code != 9} | {0x7F: "\u2421"}
 _PICTURES |= dict.fromkeys(range(0x80, 0xA0), "\ufffd")
 
 
-class PromptArea(TextArea):
-    """A text area that Enter sends."""
+class PromptArea(TextArea, inherit_bindings=False):
+    """A text area that Enter sends. Function keys are left to the screens."""
 
     BINDING_GROUP_TITLE = "The prompt"
     BINDINGS: ClassVar[list[BindingType]] = [
+        *(one for one in TextArea.BINDINGS if isinstance(one, Binding) and one.key not in _NOT_OURS),
         Binding("enter", "submit", "Send", id="composer.send", priority=True),
         Binding("ctrl+j,shift+enter,alt+enter", "newline", "New line", id="composer.newline", priority=True),
         Binding("ctrl+g", "editor", "Write in your editor", id="composer.editor"),

@@ -64,6 +64,15 @@ class Sheet(App[None]):
         return [event.text for event in self.said if isinstance(event, Composer.Submitted)]
 
     @property
+    def commands(self) -> list[tuple[str, str]]:
+        return [(event.name, event.argument) for event in self.said if isinstance(event, Composer.Command)]
+
+    @property
+    def attached(self) -> list[tuple[Attachment, ...]]:
+        kinds = (Composer.Submitted, Composer.PreviewAsked)
+        return [event.attachments for event in self.said if isinstance(event, kinds)]
+
+    @property
     def drafts(self) -> list[Draft]:
         return [one for one in self.said if isinstance(one, Draft)]
 
@@ -218,7 +227,7 @@ def test_pastes_are_kept_as_they_are_and_long_ones_become_attachments() -> None:
             assert app.chips[0].startswith("pasted text 1, 11 lines  50 B")
             await pilot.press("enter")
             await wait_until(pilot, lambda: app.submitted)
-            assert app.said[-1].attachments == (Attachment("pasted text 1, 11 lines", "line\n" * 10),)
+            assert app.attached[0] == (Attachment("pasted text 1, 11 lines", "line\n" * 10),)
             await wait_until(pilot, lambda: app.drafts and app.drafts[-1].attachments)
             app.query_one(Chip).focus()
             await pilot.press("t")
@@ -237,10 +246,10 @@ def test_commands_are_completed_and_obeyed() -> None:
             assert app.composer.text == "/set "
             await write(pilot, "seed 1")
             await pilot.press("enter")
-            await wait_until(pilot, lambda: isinstance(app.said[-1], Composer.Command))
-            assert (app.said[-1].name, app.said[-1].argument, app.composer.text) == ("set", "seed 1", "")
+            await wait_until(pilot, lambda: app.commands == [("set", "seed 1")])
+            assert app.composer.text == ""
             await pilot.press("slash", "n", "enter")
-            await wait_until(pilot, lambda: app.said[-1] == Composer.Command("new", "") or app.said[-1].name == "new")
+            await wait_until(pilot, lambda: app.commands[-1] == ("new", ""))
             await pilot.press("slash", "m")
             assert app.offered
             await pilot.press("escape", "o")
@@ -298,7 +307,7 @@ def test_files_are_mentioned_completed_counted_and_sent(folder: Path) -> None:
             (folder / "src" / "main.py").write_text("print(2)\n")
             await pilot.press("enter")
             await wait_until(pilot, lambda: app.submitted)
-            sent = app.said[-1]
+            sent = next(event for event in app.said if isinstance(event, Composer.Submitted))
             assert sent.text == "see @src/main.py "
             assert [(item.name, item.text) for item in sent.attachments] == [("src/main.py", "print(2)\n")]
             app.composer.clear_sent()
@@ -333,8 +342,8 @@ def test_chips_by_mouse(folder: Path) -> None:
             app.composer.text = '@"my notes.txt" '
             await wait_until(pilot, lambda: len(app.chips) == 2)
             await pilot.click(Chip, offset=(2, 0))
-            await wait_until(pilot, lambda: isinstance(app.said[-1], Composer.PreviewAsked))
-            assert app.said[-1].attachments == (Attachment("stdin", "piped in"),)
+            await wait_until(pilot, lambda: app.attached)
+            assert app.attached == [(Attachment("stdin", "piped in"),)]
             chip = app.query(Chip).first()
             await pilot.click(Chip, offset=(chip.outer_size.width - 2, 0))
             await wait_until(pilot, lambda: [text[:8] for text in app.chips] == ["my notes"])
