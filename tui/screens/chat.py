@@ -13,17 +13,20 @@ from localllm_tui.screens import attention
 from localllm_tui.screens.commands import COMMANDS, command
 from localllm_tui.screens.listed import ListedScreen
 from localllm_tui.screens.stage import Stage
+from localllm_tui.screens.with_tree import WithTree
 from localllm_tui.turns.desk import Desk
 from localllm_tui.turns.gauges import Gauges
 from localllm_tui.turns.meter import Meter
 from localllm_tui.turns.open_conversation import OpenConversation
 from localllm_tui.turns.reply import Tools
+from localllm_tui.turns.warming import warm
 from localllm_tui.widgets.composer import Composer
 from localllm_tui.widgets.gauge_bar import GaugeBar
 from localllm_tui.widgets.head_line import HeadLine
 from localllm_tui.widgets.note_line import NoteLine
 from localllm_tui.widgets.sidebar import Sidebar
 from localllm_tui.widgets.transcript import Transcript
+from localllm_tui.widgets.welcome import Welcome
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -33,7 +36,7 @@ from localllm.api import Backend, Event
 from localllm.errors import ContextLengthError, LocalLLMError
 
 
-class ChatScreen(ListedScreen):
+class ChatScreen(ListedScreen, WithTree):
     """Where a person lives. `backend` is awaited only when something is asked of it."""
 
     BINDING_GROUP_TITLE = "Chat"
@@ -52,11 +55,13 @@ class ChatScreen(ListedScreen):
         self.history = history
         self.backend = backend
         self.options = options
+        self.tools = tools
         self.desk = Desk(backend, history, tools=tools, sampling=options.sampling, on_over=self._over)
         self.meter = Meter(backend, self._show_gauges)
         self._not_opened: LocalLLMError | None = None
         self.open = self._first()
         self._stage: Stage | None = None
+        self._warmed = ""
         self._is_unkept = False
 
     def compose(self) -> ComposeResult:
@@ -65,6 +70,7 @@ class ChatScreen(ListedScreen):
             yield Sidebar()
             with Vertical(id="talk"):
                 yield HeadLine()
+                yield Welcome()
                 yield Transcript()
                 yield NoteLine()
                 yield Composer(self.options.settings, commands=tuple(known.words() for known in COMMANDS))
@@ -158,6 +164,19 @@ class ChatScreen(ListedScreen):
         self.save_draft()
         self.show_note()
         self.meter.look_at(self.open, self.composer.draft)
+        if self.composer.text.strip() and self._warmed != self.open.wishes.model:
+            self._warmed = self.open.wishes.model
+            self._warm(self._warmed)
+
+    @work(group="warm", exclusive=True)
+    async def _warm(self, model: str) -> None:
+        """The model is loaded while its person writes."""
+        try:
+            await warm(await self.backend(), model, self.meter.loading)
+        except LocalLLMError:
+            return  # said when the Backend is needed
+        finally:
+            self.meter.loading(None)
 
     @on(Composer.Submitted)
     def _submitted(self, event: Composer.Submitted) -> None:
@@ -210,6 +229,8 @@ class ChatScreen(ListedScreen):
         line = self.query_one(HeadLine)
         line.title = conversation.title or "New conversation"
         line.model = self.open.wishes.model
+        self.query_one(Welcome).set_class(not self.open.path, "-shown")
+        self.query_one(Transcript).display = bool(self.open.path)
         self.composer.show_sent(tuple(node.content for node in self.open.path if node.role == "user"))
         self.meter.look_at(self.open, self.composer.draft)
         self.show_note()

@@ -28,12 +28,14 @@ class CompareScreen(Screen[int | None]):
         Binding("escape,q", "leave", "Back", id="compare.leave"),
     ]
     DEFAULT_CSS = """
-    CompareScreen .head { height: 2; padding: 0 2; text-style: bold; }
-    CompareScreen #keep { height: 1; padding: 0 2; }
+    CompareScreen { padding: 1 2 0 2; }
+    CompareScreen .head { height: 2; text-style: bold; }
+    CompareScreen #keep { height: 1; margin: 1 0 0 0; }
     CompareScreen #keep Button { margin: 0 3 0 0; }
-    CompareScreen #wait { height: 1fr; padding: 0 2; color: $text-muted; }
-    CompareScreen.-narrow .head { height: 1; padding: 0; }
-    CompareScreen.-narrow #keep { height: 2; layout: vertical; padding: 0; }
+    CompareScreen #wait { height: 1fr; color: $text-muted; }
+    CompareScreen.-narrow { padding: 0; }
+    CompareScreen.-narrow .head { height: 1; }
+    CompareScreen.-narrow #keep { height: 2; layout: vertical; margin: 0; }
     """
 
     def __init__(self, left: tuple[Node, ...], right: tuple[Node, ...], *, open_leaf: int | None = None) -> None:

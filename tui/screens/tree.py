@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from localllm_tui.history.history import History
 from localllm_tui.history.values import Node
+from localllm_tui.look.dressed import keys_line
 from localllm_tui.widgets.tree_rows import num_branches, rows_of
 from localllm_tui.widgets.tree_view import TreeView
 from textual import on, work
@@ -38,15 +39,15 @@ class TreeScreen(Screen[Chosen | None]):
     BINDING_GROUP_TITLE = "In the tree"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "leave", "Back", id="tree.leave")]
     DEFAULT_CSS = """
-    TreeScreen .head { height: 2; padding: 0 2; }
-    TreeScreen Horizontal { height: 1fr; padding: 0 0 0 2; }
-    TreeScreen #preview { width: 42%; padding: 0 2; border-left: solid $panel; }
+    TreeScreen { padding: 1 2 0 2; }
+    TreeScreen .head { height: 2; }
+    TreeScreen Horizontal { height: 1fr; }
+    TreeScreen #preview { width: 42%; padding: 0 0 0 2; border-left: solid $panel; }
     TreeScreen #preview Static { height: auto; }
-    TreeScreen .hint { height: 1; padding: 0 2; color: $text-muted; }
+    TreeScreen .hint { height: 1; color: $text-muted; }
+    TreeScreen.-narrow { padding: 0; }
     TreeScreen.-narrow #preview { display: none; }
-    TreeScreen.-narrow Horizontal { padding: 0; }
-    TreeScreen.-narrow .head { height: 1; padding: 0; }
-    TreeScreen.-narrow .hint { padding: 0; }
+    TreeScreen.-narrow .head { height: 1; }
     """
 
     def __init__(self, history: History, conversation: int, *, cursor: int | None = None) -> None:
@@ -63,8 +64,8 @@ class TreeScreen(Screen[Chosen | None]):
             yield TreeView()
             with VerticalScroll(id="preview", can_focus=False):
                 yield Static(id="turn", markup=False)
-        hint = "Enter opens · Space marks · C compares · B branches off · Esc goes back"
-        yield Static(hint, classes="hint", markup=False)
+        keys = Content.assemble(keys_line(TreeView, self.app), keys_line(type(self), self.app))
+        yield Static(keys, classes="hint", markup=False)
 
     def on_mount(self) -> None:
         """The keys are the tree's."""

@@ -26,7 +26,7 @@ class BranchDiff(VerticalScroll, can_focus=True):
 
     BINDING_GROUP_TITLE = "In a comparison"
     DEFAULT_CSS = """
-    BranchDiff { height: 1fr; padding: 0 2; scrollbar-size-vertical: 1; }
+    BranchDiff { height: 1fr; padding: 0 1 0 0; scrollbar-size-vertical: 1; }
     BranchDiff .common { color: $text-muted; margin: 0 0 1 0; height: auto; }
     BranchDiff .round { height: auto; margin: 0 0 1 0; }
     BranchDiff .side { width: 1fr; height: auto; }
@@ -34,7 +34,6 @@ class BranchDiff(VerticalScroll, can_focus=True):
     BranchDiff .side.-left { padding: 0 2 0 0; }
     BranchDiff .who { height: auto; color: $text-muted; }
     BranchDiff .words { height: auto; }
-    BranchDiff.-stacked { padding: 0 1; }
     BranchDiff.-stacked .round { layout: vertical; }
     BranchDiff.-stacked .side { width: 100%; }
     BranchDiff.-stacked .side.-right { padding: 0; border-left: none; margin: 1 0 0 0; }

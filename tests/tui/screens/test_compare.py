@@ -20,7 +20,8 @@ RIGHT = (ASK, Node(3, 1, 1, "assistant", "Because of the blue [b]rain.", model="
 
 async def compared(pilot: Pilot[int]) -> BranchDiff:
     """The comparison, once it is there."""
-    await wait_until(pilot, lambda: pilot.app.screen.query(".round"))
+    await wait_until(pilot, lambda: pilot.app.screen.query("BranchDiff:focus"))
+    await wait_until(pilot, lambda: pilot.app.screen.query_one("#keep").region.bottom <= pilot.app.size.height)
     return pilot.app.screen.query_one(BranchDiff)
 
 

@@ -14,7 +14,7 @@ from localllm_tui.screens.tree import Chosen, TreeScreen
 from localllm_tui.widgets.tree_view import TreeView
 from textual.pilot import Pilot
 
-from tests.tui.host import run, wait_until
+from tests.tui.host import chat_host, run, wait_until
 from tests.tui.screens.dressed import NOTHING, Dressed
 
 
@@ -131,6 +131,38 @@ def test_any_width_and_what_is_gone(history: History) -> None:
             await wait_until(pilot, lambda: len(app._notifications))
             await pilot.press("enter", "c", "b", "down", "space", "escape")
             assert app.result is None
+
+    run(story())
+
+
+def test_from_the_chat_to_another_branch_and_back(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with chat_host(tmp_path, ["First answer"], ["Second answer"]) as host:
+            await host.pilot.press("f5")  # nothing to see yet: said, not shown
+            assert host.app.screen is host.screen
+            await host.say("hello")
+            await host.until(lambda: not host.screen.open.is_busy and host.screen.open.path)
+            await host.pilot.press("ctrl+r")
+            await host.until(lambda: host.screen.open.path[-1].content == "Second answer")
+            await host.until(lambda: not host.screen.open.is_busy)
+
+            await host.pilot.press("f5")
+            await host.until(lambda: isinstance(host.app.screen, TreeScreen))
+            view = await loaded(host.pilot)
+            assert [row.guide for row in view.rows] == ["", "├─", ""]
+            await host.pilot.press("up", "enter")
+            await host.until(lambda: host.screen.open.path[-1].content == "First answer")
+            assert host.app.screen is host.screen
+            assert "First answer" in host.shown()
+            assert "Second answer" not in host.shown()
+
+            await host.screen.run_command("tree")
+            await host.until(lambda: isinstance(host.app.screen, TreeScreen))
+            await loaded(host.pilot)
+            await host.pilot.press("b")
+            await host.until(lambda: host.screen.open.id == 2)
+            assert len(host.history.tree(1)) == 3
+            assert len(host.history.tree(2)) == 2
 
     run(story())
 

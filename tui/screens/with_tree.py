@@ -1,0 +1,62 @@
+"""What a person does about branches and tools while they talk: look at all of them, go to another one, allow some."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from localllm_tui.screens.whole import WholeScreen
+from localllm_tui.turns.reply import Tools
+from textual import work
+from textual.binding import Binding, BindingType
+
+from localllm.errors import LocalLLMError
+
+
+class WithTree(WholeScreen):
+    """Needs `tools` besides."""
+
+    BINDING_GROUP_TITLE = "Branches and tools"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f5", "tree", "Tree of branches", id="chat.tree"),
+        Binding("f7", "tools", "Tools", id="chat.tools"),
+    ]
+
+    tools: Tools | None
+
+    @work(group="tree", exclusive=True)
+    async def action_tree(self) -> None:
+        """Every branch of this conversation; the one that is chosen there is shown."""
+        from localllm_tui.screens.tree import TreeScreen
+
+        opened = self.open
+        if not opened.id:
+            self.say("The tree begins with the first message.")
+            return
+        selected = self._selected_turn()
+        chosen = await self.app.push_screen_wait(TreeScreen(self.history, opened.id, cursor=selected))
+        if chosen is None:
+            return
+        try:
+            if chosen.conversation != opened.id:
+                self.show_conversation(chosen.conversation)
+            elif chosen.leaf != (opened.path[-1].id if opened.path else None):
+                opened.go_to_leaf(chosen.leaf)
+        except LocalLLMError as exc:
+            self.say_error(exc)
+
+    def _selected_turn(self) -> int | None:
+        from localllm_tui.widgets.transcript import Transcript
+
+        view = self.query_one(Transcript).selected
+        return view.node.id if view is not None else None
+
+    def action_tools(self) -> None:
+        """The tools that models may call here."""
+        from localllm_tui.screens.tools import ToolsScreen
+        from localllm_tui.tools.toolbox import Toolbox
+
+        if not isinstance(self.tools, Toolbox):
+            self.say("There are no tools here.")
+            return
+
+        self.app.push_screen(ToolsScreen(self.tools, self.open.id))
