@@ -108,6 +108,10 @@ def chat(
 
 
 def _run(options: ChatOptions, make_backend: Callable[[], Backend]) -> int:
+    import gc
+
+    # Nothing of what is loaded now is garbage: looking for some would take a tenth of the start.
+    gc.disable()
     from localllm_tui.app import ChatApp
 
     app = ChatApp(make_backend, options)

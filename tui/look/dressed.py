@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 NARROW_COLUMNS = 80
 _ENDLESS = 1 << 20
+_LOOK_S = 2.0
 
 
 class DressedApp(App[int]):
@@ -59,7 +62,21 @@ class DressedApp(App[int]):
 
     def on_mount(self) -> None:
         """Once the first frame is seen."""
-        self.call_after_refresh(self.say_of_settings)
+        self.call_after_refresh(self._seen)
+        if not self.is_headless and not self.is_web and _has_terminal():
+            self.set_interval(_LOOK_S, self._leave_without_terminal)
+
+    def _seen(self) -> None:
+        if not gc.isenabled():
+            # The command turned it off to start sooner. What is there stays: collections pass it over from now on.
+            gc.freeze()
+            gc.enable()
+        self.say_of_settings()
+
+    def _leave_without_terminal(self) -> None:
+        """End with the terminal, also where its end is no signal: nobody could do so any more."""
+        if not _has_terminal():
+            self.exit()
 
     @property
     def is_plain(self) -> bool:
@@ -133,6 +150,13 @@ def keys_line(owner: type[DOMNode], app: App[object]) -> Content:
             first = keymap.key_words(binding.key.partition(",")[0])
             pieces += [(first, "$accent"), (f" {binding.description}   ", "$text-muted")]
     return Content.assemble(*pieces)
+
+
+def _has_terminal() -> bool:
+    try:
+        return sys.__stdin__ is not None and sys.__stdin__.isatty()
+    except (OSError, ValueError):
+        return False
 
 
 def _breakpoints(layout: str) -> list[tuple[int, str]]:
