@@ -115,13 +115,20 @@ class Notice(Value, frozen=True, tag="notice"):
 
 
 class Progress(Value, frozen=True, tag="progress"):
-    """Long work under way. `total` None: unknown. `unit`: "bytes" or "fraction" (of 1.0)."""
+    """Long work under way. `total` None: unknown. `unit`: "bytes" or "fraction" (of 1.0).
+
+    A model may be several files: `done` and `total` are of all of them, `file_done` and `file_bytes` of the one that
+    `digest` names, where that is known before it is here.
+    """
 
     stage: Literal["resolve", "download", "verify", "load"]
     detail: str = ""
     done: float = 0
     total: float | None = None
     unit: Literal["bytes", "fraction"] = "bytes"
+    digest: str = ""
+    file_done: int = 0
+    file_bytes: int | None = None
 
 
 class Finished(Value, frozen=True, tag="finished"):

@@ -286,7 +286,18 @@ class PullJob:
 
     def _downloading(self, file: RemoteFile, done: int, size: int | None) -> None:
         total = self._total if self._total is not None else size if not self._before else None
-        self._report(Progress("download", file.filename, self._before + done, total))
+        digest = f"sha256:{file.sha256}" if file.sha256 is not None else ""
+        self._report(
+            Progress(
+                "download",
+                file.filename,
+                self._before + done,
+                total,
+                digest=digest,
+                file_done=done,
+                file_bytes=size or file.size_bytes,
+            )
+        )
 
     def _verifying(self, filename: str, done: int) -> None:
         check_cancelled(self._cancelled)

@@ -72,8 +72,8 @@ def traces(daemon: Program, home: Path, *, pids: tuple[int, ...] = ()) -> str:
         found.append(ask(daemon, "GET", path, key=OTHER_KEY)[1].decode())
     for pid in (daemon.process.pid, *pids):
         for name in ("cmdline", "environ"):
-            path = Path(f"/proc/{pid}/{name}")
-            found.append(path.read_bytes().decode("utf-8", "replace") if path.exists() else "")
+            file = Path(f"/proc/{pid}/{name}")
+            found.append(file.read_bytes().decode("utf-8", "replace") if file.exists() else "")
     daemon.process.terminate()
     daemon.end()
     found += daemon.said

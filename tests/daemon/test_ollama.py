@@ -13,6 +13,7 @@ from localllm.api import Event, LoadOptions, Progress, TextDelta
 from localllm.config import Settings
 from localllm.daemon.ollama.answers import AnswerStream, Kind
 from localllm.daemon.ollama.keep_alive import keep_alive_s
+from localllm.daemon.ollama.status import StatusStream
 from localllm.daemon.ollama.values import API_VERSION
 from localllm.daemon.run import ServeOptions
 from localllm.daemon.sse import merged
@@ -374,6 +375,20 @@ def test_models(daemon: Served) -> None:
     (running,) = [m for m in daemon.ask("GET", "/api/ps").json["models"] if m["name"] == MODEL]
     assert running["context_length"] == 8192
     assert running["digest"] == "b1" * 32
+
+
+def test_each_file_of_a_pull_has_a_bar_of_its_own() -> None:
+    digests = [f"sha256:{letter * 64}" for letter in "ab"]
+    stream = StatusStream()
+    data = b""
+    for number, digest in enumerate(digests):
+        for done in (0, 50, 100):
+            data += stream.encode([Progress("download", "m", number * 100 + done, 200, "bytes", digest, done, 100)])
+    assert [json.loads(line) for line in data.splitlines()] == [
+        {"status": f"pulling {digest[7:19]}", "digest": digest, "total": 100, "completed": done}
+        for digest in digests
+        for done in (0, 50, 100)
+    ]
 
 
 def test_pull_and_push() -> None:

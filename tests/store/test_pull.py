@@ -148,6 +148,8 @@ def test_a_pull_from_huggingface(hub: HubServer, store: ModelStore, gguf: bytes)
     assert (manifest.licence, manifest.architecture, manifest.num_ctx_train) == ("mit", "llama", 512)
     assert leftovers(store) == []
     assert next(p.stage for p in told if p.stage != told[0].stage) == "download"
+    last = [p for p in told if p.stage == "download"][-1]
+    assert (last.digest, last.file_done, last.file_bytes) == (f"sha256:{sha256}", len(gguf), len(gguf))
     assert told[-1] == Progress("verify", "m-Q8_0.gguf", len(gguf), len(gguf))
     assert len([path for path in hub.paths() if path == FILE]) > 1
 

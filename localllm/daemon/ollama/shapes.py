@@ -193,5 +193,6 @@ class StatusLine(TypedDict):
     """What is being done; the last line says success."""
 
     status: str
+    digest: NotRequired[str]
     completed: NotRequired[int]
     total: NotRequired[int]

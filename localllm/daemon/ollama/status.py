@@ -43,15 +43,24 @@ class StatusStream(NdjsonStream):
         return error_body(problem) + b"\n"
 
 
+def _download(event: Progress) -> dict[str, Any]:
+    """Clients of this API draw a bar for each digest; where none is known, one for all files."""
+    if event.digest and event.file_bytes is not None:
+        name = event.digest.removeprefix("sha256:")[:12]
+        counts = {"digest": event.digest, "total": event.file_bytes, "completed": event.file_done}
+        return {"status": f"pulling {name}"} | counts
+    value: dict[str, Any] = {"status": f"pulling {event.detail}", "completed": int(event.done)}
+    return value | ({} if event.total is None else {"total": int(event.total)})
+
+
 def _value(event: Event) -> dict[str, Any] | None:
     match event:
         case Progress("resolve"):
             return {"status": "pulling manifest"}
         case Progress("verify"):
             return {"status": "verifying sha256 digest"}
-        case Progress("download", detail, done, total):
-            value: dict[str, Any] = {"status": f"pulling {detail}", "completed": int(done)}
-            return value | ({} if total is None else {"total": int(total)})
+        case Progress("download"):
+            return _download(event)
         case Notice("status", message):
             return {"status": message}
         case Finished():
