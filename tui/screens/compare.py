@@ -11,7 +11,7 @@ from localllm_tui.widgets.branch_rounds import compare
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
+from textual.containers import Horizontal, Vertical
 from textual.screen import Screen
 from textual.widgets import Button, Static
 
@@ -28,12 +28,12 @@ class CompareScreen(Screen[int | None]):
         Binding("escape,q", "leave", "Back", id="compare.leave"),
     ]
     DEFAULT_CSS = """
-    CompareScreen { padding: 1 2 0 2; }
+    CompareScreen #compare { padding: 1 2 0 2; }
     CompareScreen .head { height: 2; text-style: bold; }
     CompareScreen #keep { height: 1; margin: 1 0 0 0; }
     CompareScreen #keep Button { margin: 0 3 0 0; }
     CompareScreen #wait { height: 1fr; color: $text-muted; }
-    CompareScreen.-narrow { padding: 0; }
+    CompareScreen.-narrow #compare { padding: 0; }
     CompareScreen.-narrow .head { height: 1; }
     CompareScreen.-narrow #keep { height: 2; layout: vertical; margin: 0; }
     """
@@ -45,13 +45,14 @@ class CompareScreen(Screen[int | None]):
 
     def compose(self) -> ComposeResult:
         """Title, the branches, which to keep."""
-        yield Static("Two branches", classes="head", markup=False)
-        yield Static("comparing …", id="wait", markup=False)
-        with Horizontal(id="keep"):
-            for index, name in enumerate(NAMES):
-                is_open = bool(self._paths[index]) and self._paths[index][-1].id == self._open_leaf
-                words = f"{index + 1}  Keep {name.lower()}{' (open now)' if is_open else ''}"
-                yield Button(words, id=f"keep-{index}", compact=True, variant="primary" if is_open else "default")
+        with Vertical(id="compare"):
+            yield Static("Two branches", classes="head", markup=False)
+            yield Static("comparing …", id="wait", markup=False)
+            with Horizontal(id="keep"):
+                for index, name in enumerate(NAMES):
+                    is_open = bool(self._paths[index]) and self._paths[index][-1].id == self._open_leaf
+                    words = f"{index + 1}  Keep {name.lower()}{' (open now)' if is_open else ''}"
+                    yield Button(words, id=f"keep-{index}", compact=True, variant="primary" if is_open else "default")
 
     def on_mount(self) -> None:
         """Comparing long answers takes a moment."""
@@ -61,7 +62,7 @@ class CompareScreen(Screen[int | None]):
     async def _compare(self) -> None:
         comparison = await asyncio.to_thread(compare, *self._paths)
         shown = BranchDiff(comparison, NAMES)
-        await self.mount(shown, before=self.query_one("#keep"))
+        await self.query_one("#compare").mount(shown, before=self.query_one("#keep"))
         self.query_one("#wait").display = False
         shown.focus()
 
