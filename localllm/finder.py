@@ -119,7 +119,9 @@ class CatalogFinder:
         fit = judge.fit(facts, "size" if variant.size_bytes else "parameters")
         share = active_share(variant.num_params, variant.description, (*variant.aliases, *variant.sources))
         token_bytes = None if share is None or is_encoder else int(size_bytes * share)
-        return msgspec.structs.replace(offer, fit=fit, speed=judge.speed(None, token_bytes, fit))
+        about_bytes = None if variant.size_bytes else size_bytes
+        speed = judge.speed(None, token_bytes, fit)
+        return msgspec.structs.replace(offer, about_bytes=about_bytes, fit=fit, speed=speed)
 
     def _of_manifest(self, manifest: Manifest, judge: _Judge) -> Offer:
         known = self._header(manifest)

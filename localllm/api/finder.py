@@ -42,7 +42,8 @@ class Speed(Value, frozen=True):
 
 
 class Offer(Value, frozen=True):
-    """A model one may have. `installed`: it is here; `size_bytes` None: not known before it is fetched.
+    """A model one may have. `installed`: it is here. Where `size_bytes` is not published, `about_bytes` is what
+    its parameters and quantization give.
 
     `fit` None: nothing is known that would tell. `speed` None: nothing was measured on this machine, or nothing that
     would hold for it.
@@ -55,6 +56,7 @@ class Offer(Value, frozen=True):
     num_params: int | None = None
     quant: str | None = None
     size_bytes: int | None = None
+    about_bytes: int | None = None
     num_ctx: int | None = None
     licence: str | None = None
     licence_url: str | None = None

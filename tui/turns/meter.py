@@ -7,6 +7,7 @@ its text is counted once a second. In the end the engine's own figures stand.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -19,7 +20,7 @@ from localllm_tui.turns.gauges import Gauges, LiveSpeed
 from localllm_tui.turns.loaded import find_loaded
 from localllm_tui.turns.open_conversation import OpenConversation
 
-from localllm.api import Backend, LoadedModel
+from localllm.api import Backend, LoadedModel, Progress
 from localllm.errors import LocalLLMError
 
 _DEBOUNCE_S = 0.4
@@ -49,6 +50,8 @@ class Meter:
         self._answer: Answer | None = None
         self._counted = (0, 0)  # characters of the answer, and the tokens they are
         self._speed = LiveSpeed()
+        self._poke = asyncio.Event()
+        self._is_stale = True  # the model is to be looked at
 
     # --- what it is told ----------------------------------------------------------------------------------------------
 
@@ -56,6 +59,7 @@ class Meter:
         """Another conversation, another branch, another model, or another draft."""
         if opened is not self._open:
             self._forget_answer()
+            self._look_soon()
         self._open, self._draft = opened, draft
         self.show()
         self.count_soon()
@@ -67,6 +71,8 @@ class Meter:
             return
         turn = opened.reply.turn if opened.reply is not None and opened.is_busy else None
         if turn is None:
+            if self._answer is not None:
+                self._look_soon()
             self._forget_answer()
             self._set(queued=None, progress=None, is_live=False, doing="starting" if opened.is_busy else "")
             if not opened.is_busy:
@@ -88,6 +94,13 @@ class Meter:
             self._counting.cancel()
         self._counting = asyncio.get_running_loop().call_later(_DEBOUNCE_S, self._count_now)
 
+    def loading(self, progress: Progress | None) -> None:
+        """A load ahead of the first message; None: it has ended."""
+        if self._answer is None:
+            self._set(progress=progress)
+        if progress is None:
+            self._look_soon()
+
     def close(self) -> None:
         """Ask nothing more."""
         if self._counting is not None:
@@ -101,12 +114,19 @@ class Meter:
         """Look at the model now and then, and count an answer while it comes."""
         beats = 0
         while True:
-            if beats % _MODEL_EVERY == 0 or (self._loaded is None and self._answer is not None):
+            if beats % _MODEL_EVERY == 0 or self._is_stale or (self._loaded is None and self._answer is not None):
+                self._is_stale = False
                 await self.look_at_model()
             if self._answer is not None:
                 await self._count_answer(self._answer)
             beats += 1
-            await asyncio.sleep(_EVERY_S)
+            self._poke.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._poke.wait(), _EVERY_S)
+
+    def _look_soon(self) -> None:
+        self._is_stale = True
+        self._poke.set()
 
     async def look_at_model(self) -> None:
         """Which device the model is on, what it takes, how much context it has."""
