@@ -9,10 +9,13 @@ from typing import ClassVar
 from localllm_tui.history.history import History
 from localllm_tui.history.values import Attachment, Draft
 from localllm_tui.options import ChatOptions
+from localllm_tui.prompt import sampling
 from localllm_tui.screens import attention
 from localllm_tui.screens.commands import COMMANDS, command
 from localllm_tui.screens.listed import ListedScreen
 from localllm_tui.screens.stage import Stage
+from localllm_tui.screens.with_models import WithModels
+from localllm_tui.screens.with_prompts import WithPrompts
 from localllm_tui.screens.with_tree import WithTree
 from localllm_tui.turns.desk import Desk
 from localllm_tui.turns.gauges import Gauges
@@ -36,7 +39,7 @@ from localllm.api import Backend, Event
 from localllm.errors import ContextLengthError, LocalLLMError
 
 
-class ChatScreen(ListedScreen, WithTree):
+class ChatScreen(WithModels, ListedScreen, WithTree, WithPrompts):
     """Where a person lives. `backend` is awaited only when something is asked of it."""
 
     BINDING_GROUP_TITLE = "Chat"
@@ -73,7 +76,12 @@ class ChatScreen(ListedScreen, WithTree):
                 yield Welcome()
                 yield Transcript()
                 yield NoteLine()
-                yield Composer(self.options.settings, commands=tuple(known.words() for known in COMMANDS))
+                yield Composer(
+                    self.options.settings,
+                    commands=tuple(known.words() for known in COMMANDS),
+                    argument_words={"set": sampling.names()},
+                    count_tokens=self.count_tokens,
+                )
                 yield GaugeBar()
 
     def on_mount(self) -> None:
@@ -155,6 +163,7 @@ class ChatScreen(ListedScreen, WithTree):
     async def close(self) -> None:
         """End every reply; what came is kept."""
         self.meter.close()
+        await self.close_pulls()
         await self.desk.close()
 
     # --- the prompt ---------------------------------------------------------------------------------------------------
@@ -231,7 +240,7 @@ class ChatScreen(ListedScreen, WithTree):
         line.model = self.open.wishes.model
         self.query_one(Welcome).set_class(not self.open.path, "-shown")
         self.query_one(Transcript).display = bool(self.open.path)
-        self.composer.show_sent(tuple(node.content for node in self.open.path if node.role == "user"))
+        self.show_sent()
         self.meter.look_at(self.open, self.composer.draft)
         self.show_note()
         self.list_changed()
@@ -252,6 +261,7 @@ class ChatScreen(ListedScreen, WithTree):
     def _show_gauges(self, gauges: Gauges) -> None:
         if self.is_mounted:
             self.query_one(GaugeBar).show(gauges)
+            self.composer.count_for(None if gauges.num_ctx is None else self.open.wishes.model)
 
     @work(group="meter")
     async def _measure(self) -> None:

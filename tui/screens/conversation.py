@@ -28,7 +28,8 @@ class ConversationScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop the answer", id="chat.stop"),
         Binding("ctrl+r", "regenerate", "Answer again", id="chat.regenerate"),
-        Binding("ctrl+g", "go_on", "Go on", id="chat.continue", show=False),
+        Binding("alt+g", "go_on", "Go on", id="chat.continue", show=False),
+        Binding("ctrl+up", "turns", "To the turns", id="chat.turns"),
         Binding("alt+up", "take_back", "Take back what waits", id="chat.takeback", show=False),
     ]
 
@@ -58,6 +59,10 @@ class ConversationScreen(Screen[None]):
     def say_error(self, error: LocalLLMError) -> None:
         """An error in words, with what helps."""
         self.notify(safe_stream(words(error)), severity="error", markup=False, timeout=8)
+
+    def action_turns(self) -> None:
+        """From the prompt to the turns; there, arrows walk and letters act."""
+        self.query_one(Transcript).action_select(-1)
 
     # --- answers ------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from localllm_tui.history.history import History
 from localllm_tui.history.values import Conversation, Draft, Node
-from localllm_tui.turns.reply import Reply, Tools, Wishes
+from localllm_tui.turns.reply import ANY_CHOICE, Reply, Tools, Wishes
 from localllm_tui.turns.title import ask_title, first_words
 from localllm_tui.turns.watcher import CallState, ConversationWatcher
 
@@ -43,6 +43,7 @@ class OpenConversation:
         self.watcher: ConversationWatcher | None = None
         self.reply: Reply | None = None
         self.waiting: Draft | None = None
+        self.choice = ANY_CHOICE  # what of its tools the next answer has to call
         self.typed: Draft | None = None
         self.path: tuple[Node, ...] = () if conversation.leaf is None else history.path(conversation.leaf)
         self._backend = backend
@@ -252,7 +253,10 @@ class OpenConversation:
         ending = "failed"
         try:
             backend = await self._backend()
-            reply = Reply(backend, self._history, self.conversation, self.wishes, self, tools=self._tools)
+            choice, self.choice = self.choice, ANY_CHOICE
+            reply = Reply(
+                backend, self._history, self.conversation, self.wishes, self, tools=self._tools, choice=choice
+            )
             self.reply = reply
             await reply.run(leaf, into)
             ending = reply.ending

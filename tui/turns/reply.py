@@ -14,10 +14,11 @@ from localllm_tui.turns.messages import messages_of
 from localllm_tui.turns.turn import Turn
 from localllm_tui.turns.watcher import CallState, Watcher
 
-from localllm.api import Backend, ChatRequest, SamplingParams, ToolCall, ToolSpec, Truncate
+from localllm.api import Backend, ChatRequest, SamplingParams, ToolCall, ToolChoice, ToolSpec, Truncate
 
 # Answers in a row that call tools; then a person says whether to go on.
 MAX_ROUNDS = 8
+ANY_CHOICE = ToolChoice()
 REFUSED = "The person does not allow this call."
 
 
@@ -50,13 +51,20 @@ class Wishes(msgspec.Struct, frozen=True):
     think: bool | None = None
 
 
-def request_of(path: tuple[Node, ...], system: str, wishes: Wishes, tools: tuple[ToolSpec, ...] = ()) -> ChatRequest:
+def request_of(
+    path: tuple[Node, ...],
+    system: str,
+    wishes: Wishes,
+    tools: tuple[ToolSpec, ...] = (),
+    choice: ToolChoice = ANY_CHOICE,
+) -> ChatRequest:
     """The request that has a branch answered; its `request_id` is a new one."""
     return ChatRequest(
         model=wishes.model,
         messages=messages_of(path, system),
         sampling=wishes.sampling,
         tools=tools,
+        tool_choice=choice,
         truncate=wishes.truncate,
         think=wishes.think,
         request_id=uuid.uuid4().hex,
@@ -80,12 +88,14 @@ class Reply:
         watcher: Watcher,
         *,
         tools: Tools | None = None,
+        choice: ToolChoice = ANY_CHOICE,
     ) -> None:
         self.turn: Turn | None = None
         self.ending: Literal["person", "rounds", "stopped", "failed"] = "person"
         self._backend = backend
         self._history = history
         self._tools = tools
+        self._choice = choice
         self._conversation = conversation
         self._wishes = wishes
         self._watcher = watcher
@@ -124,7 +134,11 @@ class Reply:
         if node.content:
             path = (*path, node)
         tools = self._tools.specs(self._conversation.id) if self._tools is not None else ()
-        request = request_of(path, self._conversation.system, self._wishes, tools)
+        # Only the first answer: what comes after its calls is about their results.
+        choice, self._choice = self._choice, ANY_CHOICE
+        if not tools or not set(choice.names) <= {spec.name for spec in tools}:
+            choice = ANY_CHOICE
+        request = request_of(path, self._conversation.system, self._wishes, tools, choice)
         self.turn = Turn(self._backend, self._history, request, node, self._watcher)
         self._watcher.began(node)
         return await self.turn.run()

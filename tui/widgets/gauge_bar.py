@@ -16,7 +16,7 @@ _TONES = {"": "$text-muted", "accent": "$text-accent", "warning": "$text-warning
 class GaugeBar(Widget):
     """One calm line; in a narrow place what matters less is left out."""
 
-    DEFAULT_CSS = "GaugeBar { height: 1; padding: 0 1; }"
+    DEFAULT_CSS = "GaugeBar { height: 1; padding: 0 2; }"
 
     gauges: reactive[Gauges] = reactive(Gauges())
 

@@ -13,7 +13,7 @@ from localllm.terminal_text import cut, safe_line, width
 class HeadLine(Widget):
     """Title at the left, model at the right; in a narrow place the title alone."""
 
-    DEFAULT_CSS = "HeadLine { height: 1; padding: 0 1; }"
+    DEFAULT_CSS = "HeadLine { height: 1; padding: 0 2 0 3; }"
 
     title: reactive[str] = reactive("")
     model: reactive[str] = reactive("")

@@ -16,7 +16,7 @@ class NoteLine(Static):
     """What waits, in one line, and how to have it back. A click is an answer, too."""
 
     DEFAULT_CSS = """
-    NoteLine { height: 1; padding: 0 1; color: $text-muted; display: none; }
+    NoteLine { height: 1; padding: 0 2; color: $text-muted; display: none; }
     NoteLine.-shown { display: block; }
     """
 
