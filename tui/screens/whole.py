@@ -48,13 +48,6 @@ class WholeScreen(ConversationScreen):
             system = written
         self._change(system=system.strip())
 
-    def action_model(self, name: str = "") -> None:
-        """Answer with another model from now on."""
-        if name:
-            self._change(model=name)
-        else:
-            self.say(f"This conversation is answered by {self.open.wishes.model}. /model NAME changes that.")
-
     def _change(self, **fields: str) -> None:
         try:
             self.open.change(**fields)
