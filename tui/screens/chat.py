@@ -12,7 +12,7 @@ from localllm_tui.options import ChatOptions
 from localllm_tui.prompt import sampling
 from localllm_tui.screens import attention
 from localllm_tui.screens.commands import COMMANDS, command
-from localllm_tui.screens.listed import ListedScreen
+from localllm_tui.screens.exchanging import ExchangingScreen
 from localllm_tui.screens.stage import Stage
 from localllm_tui.screens.with_models import WithModels
 from localllm_tui.screens.with_prompts import WithPrompts
@@ -39,7 +39,7 @@ from localllm.api import Backend, Event
 from localllm.errors import ContextLengthError, LocalLLMError
 
 
-class ChatScreen(WithModels, ListedScreen, WithTree, WithPrompts):
+class ChatScreen(WithModels, ExchangingScreen, WithTree, WithPrompts):
     """Where a person lives. `backend` is awaited only when something is asked of it."""
 
     BINDING_GROUP_TITLE = "Chat"

@@ -44,6 +44,10 @@ COMMANDS: tuple[Command, ...] = (
     Command("set", "set", "Show or change how tokens are chosen", "[NAME [VALUE]]"),
     Command("models", "models", "The models: what is here, what there is to be had, fetching and deleting"),
     Command("both", "both", "Ask this model and another one the same, side by side", "[NAME]"),
+    Command(
+        "export", "export", "Write the conversation to a .md, .html or .json file; all FILE writes every one", "[FILE]"
+    ),
+    Command("import", "import", "Take in conversations of ChatGPT, Open WebUI, Ollama's app or localllm", "[FILE]"),
     Command("delete", "delete", "Delete the conversation; it can be brought back"),
     Command("undo", "undelete", "Bring back the conversation deleted last"),
     Command("tools", "tools", "Tools: what they do, which are offered, which ask first"),
