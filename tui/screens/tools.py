@@ -35,8 +35,8 @@ class ToolsScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "close", "Back", id="tools.close"),
         Binding("space", "switch", "On or off", id="tools.switch"),
-        Binding("a", "always", "Allow always", id="tools.always"),
-        Binding("c", "chat", "In this chat", id="tools.chat"),
+        Binding("a", "chat", "Allow in this chat", id="tools.chat"),
+        Binding("A", "always", "Always", id="tools.always"),
         Binding("x,delete", "revoke", "Ask again", id="tools.revoke"),
         Binding("s", "restart", "Restart", id="tools.restart"),
         Binding("r", "reload", "Reload", id="tools.reload"),

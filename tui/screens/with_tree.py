@@ -9,6 +9,7 @@ from localllm_tui.turns.reply import Tools
 from textual import work
 from textual.binding import Binding, BindingType
 
+from localllm.api import ToolChoice
 from localllm.errors import LocalLLMError
 
 
@@ -49,6 +50,17 @@ class WithTree(WholeScreen):
 
         view = self.query_one(Transcript).selected
         return view.node.id if view is not None else None
+
+    def action_use(self, name: str = "") -> None:
+        """The next answer has to call this tool, or any: the engine allows it nothing else."""
+        offered = [spec.name for spec in self.open.specs()]
+        meant = [one for one in offered if name in (one, one.partition("__")[2])] if name else offered
+        if not meant:
+            words = f"Offered here: {', '.join(offered)}." if offered else "No tools are offered here; F7 shows why."
+            self.say(f"There is no tool {name}. {words}" if name else words)
+            return
+        self.open.choice = ToolChoice("required", tuple(meant) if name else ())
+        self.say(f"The next answer calls {' or '.join(meant) if name else 'a tool'}.")
 
     def action_tools(self) -> None:
         """The tools that models may call here."""

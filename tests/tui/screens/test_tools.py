@@ -48,10 +48,10 @@ def test_servers_and_tools_are_seen_and_changed(tmp_path: Path) -> None:
             await pilot.press("down")
             assert "Gives the text back." in about(pilot)
             assert "Models call it echo__echo" in about(pilot)
-            await pilot.press("c")
+            await pilot.press("a")
             assert lines(pilot)[1].endswith("allowed in this chat")
             assert not toolbox.needs_approval(1, "echo__echo")
-            await pilot.press("a")
+            await pilot.press("A")
             assert lines(pilot)[1].endswith("always allowed")
             await pilot.press("x")
             assert toolbox.needs_approval(1, "echo__echo")
@@ -61,7 +61,7 @@ def test_servers_and_tools_are_seen_and_changed(tmp_path: Path) -> None:
             await pilot.press("enter")
             assert "echo__echo" in {spec.name for spec in toolbox.specs(1)}
 
-            await pilot.press("a", "s")
+            await pilot.press("A", "s")
             await wait_until(pilot, lambda: toolbox.log("echo").count("echo server up") == 2)
             await pilot.press("end")
             assert "huh is not known here and does nothing" in about(pilot)
@@ -94,7 +94,7 @@ def test_without_servers_it_says_how_to_have_some(tmp_path: Path) -> None:
             assert str(host.app.toolbox.file) in about(host.pilot)
             example = about(host.pilot).partition("this:")[2].rpartition("Then")[0]
             assert json.loads(example)["mcpServers"]
-            await host.pilot.press("space", "a", "c", "x", "s", "enter", "escape")
+            await host.pilot.press("space", "a", "A", "x", "s", "enter", "escape")
             await host.until(lambda: host.app.screen is host.screen)
 
     run(story())
@@ -119,5 +119,6 @@ def test_what_a_tool_takes_whatever_its_schema_is() -> None:
         ("odd", "anything", False),
         ("both", '["string", "null"]', False),
     ]
-    for odd in ({}, {"properties": []}, {"properties": {"a": {}}, "required": "a"}):
+    odds: list[object] = [{}, {"properties": []}, {"properties": {"a": {}}, "required": "a"}]
+    for odd in odds:
         assert "does not say what it does" in about_tool(ToolState(tool(odd))).plain
