@@ -156,6 +156,11 @@ class History:
         with self._db.read() as connection:
             return nodes.tree(connection, conversation)
 
+    def written(self, *, limit: int = 200) -> tuple[str, ...]:
+        """What persons wrote last, in any conversation, the newest last."""
+        with self._db.read() as connection:
+            return nodes.written(connection, limit)
+
     def branch(self, node_id: int, *, title: str | None = None) -> Conversation:
         """The way to a turn as a conversation of its own; the one it comes from stays as it is."""
         with self._db.write() as connection:

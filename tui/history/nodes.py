@@ -34,6 +34,17 @@ def get(connection: sqlite3.Connection, id_: int) -> Node:
     return rows.node(row)
 
 
+def written(connection: sqlite3.Connection, limit: int) -> tuple[str, ...]:
+    """The last messages of persons that are not very long, the newest last; looks at four times as many turns."""
+    rows_ = connection.execute(
+        "SELECT content FROM (SELECT id, content, role, conversation FROM nodes ORDER BY id DESC LIMIT ?) n"
+        " JOIN conversations c ON c.id = n.conversation"
+        " WHERE role = 'user' AND length(content) <= 4000 AND c.deleted IS NULL ORDER BY n.id DESC LIMIT ?",
+        (4 * limit, limit),
+    )
+    return tuple(row["content"] for row in rows_)[::-1]
+
+
 def insert(
     connection: sqlite3.Connection,
     conversation: int,

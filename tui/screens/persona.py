@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from localllm_tui.options import ChatSettings
 from localllm_tui.prompt.personas import personas
-from localllm_tui.screens.pick import PickScreen
+from localllm_tui.screens.pick_text import PickTextScreen
 
 
-class PersonaScreen(PickScreen):
+class PersonaScreen(PickTextScreen):
     """Gives back the persona that was picked, its `text` the system prompt with its parameters filled in."""
 
     def __init__(self, settings: ChatSettings, query: str = "") -> None:

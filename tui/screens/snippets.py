@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from localllm_tui.options import ChatSettings
 from localllm_tui.prompt.personas import snippets
-from localllm_tui.screens.pick import PickScreen
+from localllm_tui.screens.pick_text import PickTextScreen
 
 
-class SnippetScreen(PickScreen):
+class SnippetScreen(PickTextScreen):
     """Gives back the snippet that was picked, its `text` ready to be inserted."""
 
     def __init__(self, settings: ChatSettings, query: str = "") -> None:

@@ -94,6 +94,7 @@ class Composer(Vertical):
         self._submitted: tuple[str, tuple[Holding, ...], float] | None = None
         self._is_sending = False
         self._reported = Draft()
+        self._counted_for: str | None = None
         self._changed_timer: Timer | None = None
         self._scan_timer: Timer | None = None
 
@@ -158,10 +159,12 @@ class Composer(Vertical):
         self._show_chips()
         self._change_soon()
 
-    def recount(self) -> None:
-        """The model is another one, or is loaded now: count the attachments again."""
-        self._attached.forget_counts()
-        self._show_chips()
+    def count_for(self, model: str | None) -> None:
+        """The model that is in memory (None: none is): what is attached is counted for it."""
+        if model != self._counted_for:
+            self._counted_for = model
+            self._attached.forget_counts()
+            self._show_chips()
 
     def flush(self) -> None:
         """Say how the draft stands, if that has not been said."""

@@ -23,6 +23,25 @@ def history(tmp_path: Path) -> Iterator[History]:
     opened.close()
 
 
+def test_what_persons_wrote_last_wherever_it_was(history: History) -> None:
+    first, second, gone = (history.new(model="m") for _ in range(3))
+    for at, (made, role, text) in enumerate(
+        [
+            (first, "user", "one"),
+            (first, "assistant", "answer"),
+            (second, "user", "two"),
+            (gone, "user", "deleted"),
+            (second, "user", "x" * 5000),
+            (first, "user", "three"),
+        ]
+    ):
+        assert role in {"user", "assistant"}, at
+        history.add(made.id, None, "assistant" if role == "assistant" else "user", text)
+    history.delete(gone.id)
+    assert history.written() == ("one", "two", "three")
+    assert history.written(limit=2) == ("two", "three")
+
+
 def test_what_was_written_is_there_after_closing(tmp_path: Path) -> None:
     first = History(tmp_path / "chat.db")
     made = first.new(model="m", system="be brief", folder="work", title="A title")
