@@ -25,6 +25,8 @@ from typing import Any
 from localllm_tui.history.history import History
 from localllm_tui.history.values import Bundle, Conversation, Node, Stats
 
+from localllm.api import Role
+
 SYLLABLES = "ba co di fu ga he ki lo mu na pe ri so tu va we xi yo za bre cla dro fle gri pla sto tri"
 COMMON = (
     "the of and to in is you that it for was on are with as be this have from or one had by word but not what all"
@@ -80,7 +82,8 @@ def bundles(num_conversations: int, num_turns: int) -> Iterator[Bundle]:
                     text += CHINESE[start : start + 15]
                 case 3:
                     text += f" {rng.choice(rare)} {rng.choice(rare)}"
-            role, stats = ("user", None) if is_question else ("assistant", Stats(300, 100, 90, 0.1, 0.5, 1.5, 0.6))
+            role: Role = "user" if is_question else "assistant"
+            stats = None if is_question else Stats(300, 100, 90, 0.1, 0.5, 1.5, 0.6)
             parent = turn if turn else None
             nodes.append(Node(turn + 1, 0, parent, role, text, model="m", stats=stats, created=created + turn))
         conversation = Conversation(
@@ -120,8 +123,8 @@ def measure(file: Path) -> dict[str, Any]:
     figures["whole_list_s"] = time.perf_counter() - began
     figures["memory_of_list_mib"] = _rss_mib() - before
     figures["open_conversation_s"] = _median(lambda: history.path(everything[5000 % len(everything)].leaf or 0))
-    first = {query: _timed(lambda query=query: history.search(query)) for query in QUERIES}  # type: ignore[misc]
-    again = {query: _median(lambda query=query: history.search(query)) for query in QUERIES}  # type: ignore[misc]
+    first = {query: _timed(lambda query=query: history.search(query)) for query in QUERIES}
+    again = {query: _median(lambda query=query: history.search(query)) for query in QUERIES}
     figures["search_first_worst_s"] = max(first.values())
     figures["search_median_s"] = statistics.median(again.values())
     figures["search_worst_s"] = max(again.values())
@@ -139,7 +142,7 @@ def _streaming(history: History) -> dict[str, float]:
     conversation = history.new(model="m", title="streaming")
     node = history.add(conversation.id, None, "assistant", state="streaming")
     text = "some words of an answer " * 4300
-    steps = [_timed(lambda at=at: history.update(node.id, content=text[: at * 500])) for at in range(1, 200)]  # type: ignore[misc]
+    steps = [_timed(lambda at=at: history.update(node.id, content=text[: at * 500])) for at in range(1, 200)]
     end = _timed(lambda: history.update(node.id, content=text, state="complete"))
     history.delete(conversation.id)
     return {

@@ -59,7 +59,7 @@ def read(raw: msgspec.Raw) -> Bundle:
     if not text(given.id):
         raise ExchangeError("it has no id")
     models = chat.models if isinstance(chat.models, list) else []
-    params = chat.params if isinstance(chat.params, dict) else {}
+    params = _dict(chat.params)
     created = seconds(given.created_at) or seconds(chat.timestamp)
     conversation = Conversation(
         0,
@@ -113,8 +113,12 @@ def _files(files: Any) -> tuple[Attachment, ...]:
     found = []
     for file in files if isinstance(files, list) else ():
         if isinstance(file, dict):
-            inner = file.get("file") if isinstance(file.get("file"), dict) else {}
-            data = inner.get("data") if isinstance(inner.get("data"), dict) else {}
+            inner = _dict(file.get("file"))
+            data = _dict(inner.get("data"))
             name = text(file.get("name")) or text(inner.get("filename")) or text(file.get("type")) or "file"
             found.append(Attachment(name, text(data.get("content")) or "[not in the export]"))
     return tuple(found)
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

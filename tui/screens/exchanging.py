@@ -60,7 +60,8 @@ class ExchangingScreen(ListedScreen):
             ending = await self.app.push_screen_wait(PickScreen("Export as", choices))
         if ending is None:
             return None
-        return await self.app.push_screen_wait(LineScreen("Write to", free_name(title, ending, Path.cwd())))
+        name = await self.app.push_screen_wait(LineScreen("Write to", free_name(title, ending, Path.cwd())))
+        return name
 
     @work(group="dialog", exclusive=True)
     async def action_import(self, file: str = "") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -121,7 +121,7 @@ class ConversationList(ScrollView, can_focus=True):
     class Left(Message):
         """The person goes back to where one writes."""
 
-    _ASKS: ClassVar[dict[str, type[Message]]] = {
+    _ASKS: ClassVar[dict[str, Callable[[int], Message]]] = {
         "rename": RenameAsked, "pin": PinAsked, "delete": DeleteAsked, "move": MoveAsked, "menu": MenuAsked,
     }  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from localllm_tui.history.values import Conversation
 from localllm_tui.widgets.conversation_list import ConversationList
@@ -55,15 +55,15 @@ class Sidebar(Vertical):
     Sidebar _New:hover { color: $accent; }
     """
 
-    Opened = ConversationList.Opened
-    NewAsked = ConversationList.NewAsked
-    RenameAsked = ConversationList.RenameAsked
-    PinAsked = ConversationList.PinAsked
-    DeleteAsked = ConversationList.DeleteAsked
-    MoveAsked = ConversationList.MoveAsked
-    MenuAsked = ConversationList.MenuAsked
-    SearchAsked = ConversationList.SearchAsked
-    Left = ConversationList.Left
+    Opened: TypeAlias = ConversationList.Opened
+    NewAsked: TypeAlias = ConversationList.NewAsked
+    RenameAsked: TypeAlias = ConversationList.RenameAsked
+    PinAsked: TypeAlias = ConversationList.PinAsked
+    DeleteAsked: TypeAlias = ConversationList.DeleteAsked
+    MoveAsked: TypeAlias = ConversationList.MoveAsked
+    MenuAsked: TypeAlias = ConversationList.MenuAsked
+    SearchAsked: TypeAlias = ConversationList.SearchAsked
+    Left: TypeAlias = ConversationList.Left
 
     def compose(self) -> ComposeResult:
         """Filter and plus, then the list."""

@@ -89,9 +89,15 @@ def lines(widget: ConversationList) -> list[str]:
 
 def test_pinned_ones_then_folders_then_the_rest_by_age() -> None:
     rows = arrange(SOME, open_folders=(), now=NOW)
-    shown = [
-        row.text if isinstance(row, Heading) else row.name if isinstance(row, Folder) else row.id for row in rows.rows
-    ]  # type: ignore[union-attr]
+    shown: list[str | int] = []
+    for row in rows.rows:
+        match row:
+            case Heading(text=text) | SearchRow(text=text):
+                shown.append(text)
+            case Folder(name=name):
+                shown.append(name)
+            case Conversation(id=id_):
+                shown.append(id_)
     assert shown == [
         "Pinned",
         1,
