@@ -86,8 +86,8 @@ def entries_of(
     """The installed models by name, then what else the catalogue has."""
     offered = {offer.name: offer for offer in offers}
     in_memory = {model.name: model for model in loaded}
-    here = sorted(infos, key=lambda info: info.name)
-    installed = [ModelEntry(i.name, offered.get(i.name), i, in_memory.get(i.name)) for i in here]
+    here = {info.name: info for info in infos}
+    installed = [ModelEntry(name, offered.get(name), here[name], in_memory.get(name)) for name in sorted(here)]
     names = {entry.name for entry in installed}
     return (*installed, *(ModelEntry(name, offer) for name, offer in offered.items() if name not in names))
 

@@ -130,6 +130,7 @@ class FindingBackend(ScriptedBackend):
         except (GeneratorExit, asyncio.CancelledError):
             self.left.append(model)
             raise
+        self.models[:] = [info for info in self.models if info.name != model]
         self.models.append(ModelInfo(model, 1000, "sha256:" + "22" * 32, "hf:owner/new", "2026-01-01T00:00:00+00:00"))
 
 

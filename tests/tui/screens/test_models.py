@@ -175,8 +175,7 @@ def test_searching_as_one_types() -> None:
     run(story())
 
 
-@pytest.mark.parametrize("size", [(110, 32), (44, 20), (20, 10)])
-@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize(("size", "plain"), [((110, 32), True), ((44, 20), False), ((20, 10), False)])
 def test_any_size_will_do(size: tuple[int, int], plain: bool) -> None:
     async def story() -> None:
         backend = FindingBackend()
@@ -383,19 +382,19 @@ FAILURES: list[tuple[LocalLLMError, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("error", "headline", "words"), FAILURES, ids=lambda value: type(value).__name__)
-def test_failures_in_words_and_a_retry(error: LocalLLMError, headline: str, words: str) -> None:
+def test_failures_in_words_and_a_retry() -> None:
     async def story() -> None:
         backend = FindingBackend()
-        backend.steps["qwen3:8b"] = [[error], [Progress("download", "q", 100, 100)]]
         async with models_screen(backend) as shown:
-            shown.pulls.start("qwen3:8b")
-            await shown.until(lambda: headline in shown.pull_text())
-            assert words in shown.pull_text()
-            assert "\x1b" not in shown.pull_text()
-            await shown.press_button("Retry")
-            await shown.until(lambda: "installed" in shown.pull_text())
-            assert words not in shown.pull_text()
+            for error, headline, words in FAILURES:
+                backend.steps["qwen3:8b"] = [[error], [Progress("download", "q", 100, 100)]]
+                shown.pulls.start("qwen3:8b")
+                await shown.until(lambda headline=headline: headline in shown.pull_text())
+                assert words in shown.pull_text()
+                assert "\x1b" not in shown.pull_text()
+                await shown.press_button("Retry")
+                await shown.until(lambda: "installed" in shown.pull_text())
+                assert words not in shown.pull_text()
 
     run(story())
 

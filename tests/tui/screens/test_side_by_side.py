@@ -19,7 +19,7 @@ from textual.widgets import Button, Static
 
 from localllm.api import ChatRequest, Progress
 from localllm.errors import EngineCrashedError
-from tests.tui.host import MODEL, Host, chat_host, run
+from tests.tui.host import MODEL, Host, Script, chat_host, run
 from tests.tui.screens.finding import FindingBackend
 
 OTHER = "qwen3:0.6b"
@@ -31,6 +31,10 @@ def columns(host: Host) -> list[AnswerColumn]:
 
 def figures(column: AnswerColumn) -> str:
     return str(column.query_one(GaugeBar).render())
+
+
+def state(column: AnswerColumn) -> str | None:
+    return None if column.node is None else column.node.state
 
 
 def by_model(host: Host) -> dict[str, ChatRequest]:
@@ -57,7 +61,7 @@ def children(host: Host, node: Node) -> list[Node]:
 def test_both_stream_at_once_and_one_goes_on(tmp_path: Path, size: tuple[int, int]) -> None:
     async def story() -> None:
         gates = [asyncio.Event(), asyncio.Event()]
-        scripts = [["left ", gates[0], "done"], ["right ", gates[1], "done"]]
+        scripts: list[Script] = [["left ", gates[0], "done"], ["right ", gates[1], "done"]]
         async with chat_host(tmp_path, *scripts, size=size) as host:
             await ask_both(host, "which is it?")
             await host.until(lambda: {column.text for column in columns(host)} == {"left ", "right "})
@@ -118,7 +122,7 @@ def test_escape_stops_first_and_then_leaves(tmp_path: Path) -> None:
             await host.until(lambda: all(column.text for column in columns(host)))
             await host.pilot.press("escape")
             await host.until(lambda: len(host.backend.ended) == 2)
-            assert all(column.node is not None and column.node.state == "stopped" for column in columns(host))
+            assert {state(column) for column in columns(host)} == {"stopped"}
             assert isinstance(host.app.screen, SideBySideScreen)
             await host.pilot.press("escape")
             await host.until(lambda: host.app.screen is host.screen)
@@ -135,7 +139,7 @@ def test_one_that_fails_leaves_the_other_alone(tmp_path: Path) -> None:
         async with chat_host(tmp_path, script, ["fine"]) as host:
             await ask_both(host, "go")
             await host.until(lambda: columns(host)[1].text == "fine")
-            await host.until(lambda: columns(host)[0].node is not None and columns(host)[0].node.state == "failed")
+            await host.until(lambda: state(columns(host)[0]) == "failed")
             await host.pilot.press("2")
             await host.until(lambda: host.app.screen is host.screen)
             assert host.screen.open.path[-1].content == "fine"
