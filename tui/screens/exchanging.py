@@ -60,8 +60,7 @@ class ExchangingScreen(ListedScreen):
             ending = await self.app.push_screen_wait(PickScreen("Export as", choices))
         if ending is None:
             return None
-        name = await self.app.push_screen_wait(LineScreen("Write to", free_name(title, ending, Path.cwd())))
-        return name
+        return await self.app.push_screen_wait(LineScreen("Write to", free_name(title, ending, Path.cwd())))
 
     @work(group="dialog", exclusive=True)
     async def action_import(self, file: str = "") -> None:
@@ -71,7 +70,8 @@ class ExchangingScreen(ListedScreen):
 
         if not file.strip():
             hint = "An export of localllm, ChatGPT or Open WebUI, or the database of Ollama's app"
-            file = await self.app.push_screen_wait(LineScreen("File to import", hint=hint)) or ""
+            written = await self.app.push_screen_wait(LineScreen("File to import", hint=hint))
+            file = written or ""
         if not file.strip():
             return
         try:
