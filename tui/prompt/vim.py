@@ -137,7 +137,7 @@ def _operate(vim: Vim, text: str, at: int, operator: str, keys: str, *, count: i
             return Step(vim, Buffer(text, at))
         motion = found
     if motion.extent == "lines":
-        return _lines(vim, text, *sorted((at, motion.target)), operator)
+        return _lines(vim, text, min(at, motion.target), max(at, motion.target), operator)
     start, end = sorted((at, motion.target))
     end += motion.extent == "inclusive"
     if keys in {"w", "W"}:

@@ -11,6 +11,7 @@ from localllm_tui.prompt.vim import Buffer, Vim
 from localllm_tui.widgets.completion import CompletionList
 from rich.text import Text
 from textual import events
+from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
@@ -30,21 +31,20 @@ _HINTS = tuple(
     )
 )
 MAX_ROWS = 12
-_NOT_OURS = {"f6", "f7", "up", "down"}
 # Control characters as the one-column pictures that Unicode has of them, so that a paste is kept and obeyed by nobody.
 _PICTURES = {code: chr(0x2400 + code) for code in range(0x20) if code != 9} | {0x7F: "\u2421"}
 _PICTURES |= dict.fromkeys(range(0x80, 0xA0), "\ufffd")
 
 
-class PromptArea(TextArea, inherit_bindings=False):
-    """A text area that Enter sends. Function keys are left to the screens."""
+class PromptArea(TextArea):
+    """A text area that Enter sends."""
 
     BINDING_GROUP_TITLE = "The prompt"
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(one for one in TextArea.BINDINGS if isinstance(one, Binding) and one.key not in _NOT_OURS),
         Binding("enter", "submit", "Send", id="composer.send", priority=True),
         Binding("ctrl+j,shift+enter,alt+enter", "newline", "New line", id="composer.newline", priority=True),
         Binding("ctrl+g", "editor", "Write in your editor", id="composer.editor"),
+        Binding("f6,f7", "pass_on", "", show=False),  # a text area's own, but screens have a better use for them
         Binding("up", "cursor_up", "Up; from the first line to what was sent before", id="composer.up", show=False),
         Binding(
             "down", "cursor_down", "Down; from the last line to what was sent after", id="composer.down", show=False
@@ -212,6 +212,10 @@ class PromptArea(TextArea, inherit_bindings=False):
     def action_newline(self) -> None:
         """A line end in the text."""
         self.replace("\n", *self.selection, maintain_selection_offset=False)
+
+    def action_pass_on(self) -> None:
+        """Not here."""
+        raise SkipAction
 
     def action_editor(self) -> None:
         """Write elsewhere."""

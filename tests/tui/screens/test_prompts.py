@@ -13,7 +13,7 @@ from localllm_tui.screens.preview import PreviewScreen
 from localllm_tui.screens.snippets import SnippetScreen
 from localllm_tui.widgets.attachment_chips import Chip
 
-from tests.tui.host import chat_host, run
+from tests.tui.host import Host, chat_host, run
 
 SETTINGS = ChatSettings(
     snippets={"sum": "Sum up {what}."}, personas={"pirate": Persona("You are a pirate of {sea}.", {"sea": "the South"})}
@@ -67,7 +67,7 @@ def test_personas_and_snippets_are_taken_by_name_or_picked(tmp_path: Path) -> No
             await host.until(lambda: isinstance(host.app.screen, ParametersScreen))
             await host.pilot.press("enter")
             await host.until(lambda: host.screen.open.conversation.system == "You are a pirate of the South.")
-            await host.pilot.press("f9")
+            await host.pilot.press("f9")  # also from within the prompt
             await host.until(lambda: isinstance(host.app.screen, PersonaScreen))
             await host.pilot.press("escape")
             await host.until(lambda: host.app.screen is host.screen)
@@ -114,9 +114,10 @@ def test_a_prompt_is_kept_in_chat_toml_and_there_at_once(tmp_path: Path, monkeyp
 def test_up_finds_what_was_sent_here_and_elsewhere(tmp_path: Path) -> None:
     async def story() -> None:
         async with chat_host(tmp_path) as host:
-            for text in ("one", "two"):
-                await host.say(text)
-                await host.until(lambda text=text: f"You said: {text}" in host.shown())
+            await host.say("one")
+            await host.until(lambda: "You said: one" in host.shown())
+            await host.say("two")
+            await host.until(lambda: "You said: two" in host.shown())
             await host.pilot.press("ctrl+n")
             await host.until(lambda: not host.shown())
             await host.say("three")
@@ -130,5 +131,5 @@ def test_up_finds_what_was_sent_here_and_elsewhere(tmp_path: Path) -> None:
     run(story())
 
 
-def _told(host: object) -> str:
-    return "\n".join(note.message for note in host.app._notifications)  # type: ignore[attr-defined]
+def _told(host: Host) -> str:
+    return "\n".join(note.message for note in host.app._notifications)

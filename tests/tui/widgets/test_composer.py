@@ -131,6 +131,19 @@ def test_enter_sends_and_other_keys_begin_a_line() -> None:
     run(story())
 
 
+def test_function_keys_are_the_screens() -> None:
+    async def story() -> None:
+        async with sheet() as (app, pilot):
+            app.bind("f6", "app.bell")
+            rung: list[str] = []
+            app.action_bell = lambda: rung.append("f6")  # type: ignore[method-assign]
+            await write(pilot, "ab")
+            await pilot.press("f6", "f7", "c")
+            assert (rung, app.composer.text) == (["f6"], "abc")
+
+    run(story())
+
+
 def test_it_grows_with_what_is_written_up_to_a_bound() -> None:
     async def story() -> None:
         async with sheet((40, 30)) as (app, pilot):
