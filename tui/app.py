@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,8 @@ class ChatApp(DressedApp):
             await self.backend()
         except LocalLLMError as exc:
             self.notify(safe_stream(words(exc)), severity="error", markup=False, timeout=8)
+        # What starting up made stays. Looking through it for garbage again and again holds up keys, 50 ms a time.
+        gc.freeze()
 
     def action_help(self) -> None:
         """F1."""

@@ -52,9 +52,10 @@ class Document:
     def append(self, text: str) -> None:
         """More of it; what a terminal would obey is made visible."""
         text = safe(text)
-        self._is_stale, self._is_advanced = True, False
+        self._is_stale = True
         for start in range(0, len(text), _STEP):
             self._take(text[start : start + _STEP])
+            self._is_advanced = False
             if len(text) > _STEP:
                 self._advance()
 

@@ -25,6 +25,7 @@ from textual.widget import Widget
 _FRAME_S = 1 / 20
 # Reading and laying out the end of a text takes at most this share of the time.
 _SHARE = 0.15
+_MAX_WAIT_S = 0.5
 
 
 class MarkdownView(Widget):
@@ -74,7 +75,7 @@ class MarkdownView(Widget):
         """More of it; seen with the next frame."""
         self._pending.append(text)
         if self._frame is None and self.is_attached:
-            self._frame = self.set_timer(max(_FRAME_S, self._frame_s / _SHARE), self._draw)
+            self._frame = self.set_timer(min(max(_FRAME_S, self._frame_s / _SHARE), _MAX_WAIT_S), self._draw)
 
     def show(self, text: str, *, is_growing: bool = False) -> None:
         """This text, and no more comes, unless it is growing."""
@@ -163,6 +164,16 @@ class MarkdownView(Widget):
         if selection is None:
             self._strips[y] = strip
         return strip
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Lines as they are kept. There is nothing around them that would have to be drawn anew when one is added."""
+        strips = [self.render_line(y) for y in crop.line_range]
+        for line_filter in self.get_line_filters():
+            background = self.background_colors[1]
+            strips = [strip.apply_filter(line_filter, background) for strip in strips]
+        if crop.column_span != (0, self.size.width):
+            strips = [strip.crop(*crop.column_span) for strip in strips]
+        return strips
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """The text that is selected, its own line ends only, without what is drawn around it."""

@@ -18,7 +18,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.geometry import Region
 from textual.message import Message
+from textual.strip import Strip
 from textual.widgets import Static
 
 from localllm.api import ToolCall
@@ -153,6 +155,11 @@ class MessageView(Vertical, can_focus=True):
         yield self._body
         yield from self._cards.values()
         yield self._foot
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Every line of what lies below the parts is the same; a turn may have thousands, and grow."""
+        line = super().render_lines(Region(crop.x, 0, crop.width, 1))
+        return line * crop.height
 
     # --- what comes ---------------------------------------------------------------------------------------------------
 

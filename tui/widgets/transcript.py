@@ -33,6 +33,7 @@ class Transcript(VerticalScroll, can_focus=False):
     """
 
     BINDING_GROUP_TITLE = "Turns"
+    BLANK = True
     DEFAULT_CSS = "Transcript { padding: 1 0 0 1; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "select(-1)", "Turn before", id="transcript.previous"),
