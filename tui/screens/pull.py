@@ -48,7 +48,7 @@ class Pull:
     def share(self) -> float | None:
         """How much of it is here, of 1.0."""
         progress = self.progress
-        if progress is None or not progress.total or progress.stage == "resolve":
+        if progress is None or not progress.total or progress.stage == "resolve" or self.state == "failed":
             return None
         return min(1.0, max(0.0, progress.done / progress.total))
 
@@ -64,6 +64,8 @@ class Pull:
 
     def begin(self) -> None:
         """It runs, or runs again: what was measured before says nothing now."""
+        if self.state != "paused":
+            self.progress = None
         self.state, self.error = "running", None
         self._counts.clear()
 
