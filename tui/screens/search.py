@@ -134,7 +134,9 @@ class SearchScreen(ModalScreen[Place | None]):
 
     def action_move(self, way: str) -> None:
         """The list's cursor, while one types."""
-        getattr(self.query_one(OptionList), f"action_{way}")()
+        listed = self.query_one(OptionList)
+        if listed.size.height:  # without a line it cannot say what a page is
+            getattr(listed, f"action_{way}")()
 
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:
