@@ -21,9 +21,13 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
 class ServerConfig(Value, frozen=True):
-    """One server: a command that speaks MCP over its stdin and stdout, or a URL. `problem`: why it cannot be used."""
+    """One server: a command that speaks MCP over its stdin and stdout, or a URL. `problem`: why it cannot be used.
+
+    `where` is the command line or the address as it was written: what variables stand for may be secret.
+    """
 
     name: str
+    where: str = ""
     command: str = ""
     args: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
@@ -34,11 +38,6 @@ class ServerConfig(Value, frozen=True):
     call_timeout_s: float = CALL_TIMEOUT_S
     problem: str | None = None
     notes: tuple[str, ...] = ()
-
-    @property
-    def where(self) -> str:
-        """Its command line or address; without its environment and headers, where secrets are."""
-        return self.url or " ".join((self.command, *self.args))
 
 
 class _Wrong(Exception):
@@ -136,6 +135,7 @@ def _checked(name: str, entry: Any, place: str, environment: Mapping[str, str]) 
         headers=texts("headers"),
         is_disabled=entry.get("disabled", False),
         call_timeout_s=float(timeout),
+        where=entry.get("url") or " ".join((entry.get("command", ""), *args)),
         notes=tuple(f"{place}.{key} is not known here and does nothing" for key in entry if key not in _KNOWN),
     )
     _check_way(config, entry.get("type"), place)
@@ -152,7 +152,8 @@ def _check_way(config: ServerConfig, kind: Any, place: str) -> None:
         raise _Wrong(f"{place}: type {kind!r} needs a {_TYPES[kind]}")
     if config.url and not config.url.lower().startswith(("http://", "https://")):
         raise _Wrong(f"{place}.url does not begin with http:// or https://")
-    if "\0" in config.where + "".join(part for pair in config.env + config.headers for part in pair):
+    texts = (config.command, *config.args, config.url, *(part for pair in config.env + config.headers for part in pair))
+    if any("\0" in text for text in texts):
         raise _Wrong(f"{place} holds a NUL character")
     if any("\n" in part or "\r" in part for pair in config.headers for part in pair):
         raise _Wrong(f"{place}.headers: a header is one line")

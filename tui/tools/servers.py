@@ -70,26 +70,34 @@ class Server:
         """Run a tool; starts the server first where it has ended. What goes wrong is a result, too."""
         await self.start()
         now = next((one for one in self.tools if one.own_name == tool.own_name), None)
-        if self._client is None or now is None:
-            reason = self.status.words if self._client is None else "it has no such tool any more"
-            return _failure(f"the tools' server {self.config.name} is not there: {reason}")
-        if now.fingerprint != tool.fingerprint:
+        if self._client is not None and now is None:
+            return _failure(f"the tools' server {self.config.name} has no such tool any more")
+        if now is not None and now.fingerprint != tool.fingerprint:
             return _failure("the tool's description has changed since it was offered; nothing was run")
         return await self._answer(tool, arguments)
 
-    async def _answer(self, tool: Tool, arguments: dict[str, Any]) -> ToolResult:
-        from localllm_tui.tools.session import SessionError, answer_of, why
+    async def _answer(self, tool: Tool, arguments: dict[str, Any], *, is_again: bool = False) -> ToolResult:
+        from localllm_tui.tools.session import SessionError, SessionLostError, answer_of, why
 
-        timeout_s = self.config.call_timeout_s
+        timeout_s, client = self.config.call_timeout_s, self._client
+        if client is None:
+            return _failure(f"the tools' server {self.config.name} is not there: {self.status.words}")
         try:
             async with asyncio.timeout(timeout_s):
-                answer = await answer_of(self._client, tool.own_name, arguments)
+                answer = await answer_of(client, tool.own_name, arguments)
         except TimeoutError:
             return _failure(f"no answer within {timeout_s:g} s; the call was cancelled")
+        except SessionLostError as exc:
+            if is_again:
+                return _failure(str(exc))
+            await self.stop()
+            await self.start()
+            return await self._answer(tool, arguments, is_again=True)
         except SessionError as exc:
             # How it ended is known a moment after the connection is.
             await self._heard_why()
-            return _failure(f"the server went away: {self._ended}" if self._ended else bounded(str(exc), 4000))
+            gone = self._ended or (self.status.words if self._client is None else "")
+            return _failure(f"the server went away: {gone}" if gone else bounded(str(exc), 4000))
         except Exception as exc:
             return _failure(f"the call failed: {bounded(why(exc), 4000)}")
         return text_of(answer)
@@ -97,7 +105,7 @@ class Server:
     async def _heard_why(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.2):
-                while not self._ended:
+                while not self._ended and self._client is not None:
                     await asyncio.sleep(0.01)
 
     async def _live(self) -> None:

@@ -15,7 +15,7 @@ from localllm_tui.tools.child import child_streams
 from localllm_tui.tools.configuration import ServerConfig
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
-from mcp.types import Implementation, ToolListChangedNotification
+from mcp.types import INVALID_REQUEST, Implementation, ToolListChangedNotification
 
 import localllm
 
@@ -29,6 +29,10 @@ logging.getLogger("mcp").addHandler(logging.NullHandler())
 
 class SessionError(Exception):
     """The server refused, or does not speak as it should; says so in words."""
+
+
+class SessionLostError(SessionError):
+    """The server knows the session no longer; it has not looked at the call."""
 
 
 @contextlib.asynccontextmanager
@@ -76,7 +80,9 @@ async def answer_of(client: Client, tool: str, arguments: dict[str, Any]) -> dic
     try:
         result = await client.call_tool(tool, arguments)
     except MCPError as exc:
-        raise SessionError(exc.message) from exc
+        # How the SDK tells of a 404 to a session's id.
+        is_lost = (exc.code, exc.message) == (INVALID_REQUEST, "Session terminated")
+        raise (SessionLostError if is_lost else SessionError)(exc.message) from exc
     except RuntimeError as exc:
         # The SDK's way to say that an answer disagrees with what the tool declared.
         raise SessionError(str(exc)) from exc

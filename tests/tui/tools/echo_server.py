@@ -115,12 +115,25 @@ def over_http(port_file: Path) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     app = server.streamable_http_app()
 
+    forgotten: set[bytes] = set()
+
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
-        """Refuses whoever has not the header, so that a test sees it was sent."""
+        """Refuses whoever has not the header, so that a test sees it was sent.
+
+        With ECHO_OLD it speaks the older protocol only, and forgets its sessions when there is a file `forget`.
+        """
         headers = dict(scope.get("headers", ()))
+        session, refused = headers.get(b"mcp-session-id", b""), 0
         if scope["type"] == "http" and headers.get(b"x-token") != b"secret":
-            await send({"type": "http.response.start", "status": 401, "headers": []})
-            await send({"type": "http.response.body", "body": b"no token"})
+            refused = 401
+        elif os.environ.get("ECHO_OLD") and headers.get(b"mcp-method") == b"server/discover":
+            refused = 400
+        elif session and port_file.with_name("forget").exists():
+            port_file.with_name("forget").unlink()
+            forgotten.add(session)
+        if refused or session in forgotten:
+            await send({"type": "http.response.start", "status": refused or 404, "headers": []})
+            await send({"type": "http.response.body", "body": b"no"})
             return
         await app(scope, receive, send)
 

@@ -37,12 +37,13 @@ def test_both_ways_with_variables_from_the_environment(tmp_path: Path) -> None:
         "/tmp",
     )
     assert config.is_disabled
+    assert config.where == "${TOOLS}/run --key=${KEY} ${ABSENT:-fallback}"
     config = one(
         tmp_path, {"type": "http", "url": "https://${H}/mcp", "headers": {"A": "B ${KEY}"}}, {"H": "h", "KEY": "s"}
     )
     assert (config.url, config.headers, config.problem) == ("https://h/mcp", (("A", "B s"),), None)
-    # What is shown of a server holds no secret.
-    assert "s" not in config.where.removeprefix("https")
+    # What is shown of a server is what stands in the file.
+    assert config.where == "https://${H}/mcp"
 
 
 @pytest.mark.parametrize(

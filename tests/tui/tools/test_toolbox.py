@@ -179,12 +179,31 @@ def test_reload_touches_only_what_is_another_one_now(tmp_path: Path) -> None:
     assert not alive(pid)
 
 
-def test_over_http_with_headers(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def http_server(tmp_path: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """The server over HTTP, and its URL; it ends with its stdin."""
     port_file = tmp_path / "port"
     command = [sys.executable, str(SERVER), "http", str(port_file)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+    variables = {**os.environ, **environment}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env=variables) as process:
         wait_for(lambda: port_file.exists() and port_file.read_text())
-        url = f"http://127.0.0.1:{port_file.read_text()}/mcp"
+        yield process, f"http://127.0.0.1:{port_file.read_text()}/mcp"
+
+
+def test_over_http_a_forgotten_session_is_begun_anew(tmp_path: Path) -> None:
+    with http_server(tmp_path, ECHO_OLD="1") as (_, url):
+        toolbox = Toolbox(write_servers(tmp_path, old={"url": url, "headers": {"X-Token": "secret"}}))
+        asyncio.run(toolbox.start())
+        asyncio.run(toolbox.settled())
+        assert call(toolbox, "old__echo", text="first").text == "first"
+        (tmp_path / "forget").touch()
+        assert call(toolbox, "old__echo", text="second").text == "second"
+        assert not (tmp_path / "forget").exists()
+        asyncio.run(toolbox.close())
+
+
+def test_over_http_with_headers(tmp_path: Path) -> None:
+    with http_server(tmp_path) as (process, url):
         good = {"url": url, "headers": {"X-Token": "${ECHO_TOKEN}"}}
         file = write_servers(tmp_path, good=good, refused={"url": url}, nobody={"url": "http://127.0.0.1:9/mcp"})
         with pytest.MonkeyPatch.context() as patch:
@@ -204,7 +223,7 @@ def test_over_http_with_headers(tmp_path: Path) -> None:
         process.wait(10)
         gone = call(toolbox, "good__echo", text="too late")
         assert gone.is_error
-        assert gone.text
+        assert "no connection" in gone.text
         asyncio.run(toolbox.close())
 
 
