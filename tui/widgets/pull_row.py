@@ -47,10 +47,9 @@ class _Line(Widget):
         elif self.share is not None:
             parts.append(f"{int(self.share * 100):3d}%  ")
             room -= 6
-        parts.append(Content.styled(cut(self.words, max(1, room)), "$text-error" if self.trouble else "$text-muted"))
-        line = Content.assemble(*parts)
         if not self.trouble:
-            return line
+            return Content.assemble(*parts, (cut(self.words, max(1, room)), "$text-muted"))
+        line = Content.assemble(*parts, (self.words, "$text-error"))
         return Content("\n").join([line, Content.styled(safe_stream(self.trouble), "$text-muted")])
 
 
