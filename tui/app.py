@@ -74,7 +74,7 @@ class ChatApp(DressedApp):
         self.toolbox = Toolbox()
         self._chat = ChatScreen(self.history, self.backend, self.options, self.toolbox)
         self.push_screen(self._chat)
-        self.call_after_refresh(self.toolbox.start)
+        self.call_after_refresh(self._chat.start_tools)
 
     def _go_on(self, way: str | None) -> None:
         """What a person chose where the conversations could not be opened."""

@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 
 from localllm.api import ToolChoice
 from localllm.errors import LocalLLMError
+from localllm.terminal_text import safe_stream
 
 
 class WithTree(WholeScreen):
@@ -23,6 +24,20 @@ class WithTree(WholeScreen):
     ]
 
     tools: Tools | None
+
+    @work(group="start-tools", exclusive=True)
+    async def start_tools(self) -> None:
+        """Start the tools' servers, and say what is not there; what is there can be seen with F7."""
+        from localllm_tui.tools.toolbox import Toolbox
+
+        if not isinstance(self.tools, Toolbox):
+            return
+        await self.tools.start()
+        await self.tools.settled()
+        troubles = [self.tools.problem] if self.tools.problem else []
+        troubles += [f"{one.name}: {one.words}" for one in self.tools.status() if one.state == "failed"]
+        if troubles:
+            self.notify(safe_stream("\n".join(troubles)), title="Tools (F7)", severity="warning", markup=False)
 
     @work(group="tree", exclusive=True)
     async def action_tree(self) -> None:

@@ -13,6 +13,7 @@ from localllm_tui.widgets.tool_lines import about_tool, parameters
 from textual.pilot import Pilot
 from textual.widgets import OptionList, Static
 
+from localllm import paths
 from tests.tui.host import chat_host, run, wait_until
 from tests.tui.screens.dressed import NOTHING, Dressed
 from tests.tui.tools.servers import ECHO, write_servers
@@ -96,6 +97,22 @@ def test_without_servers_it_says_how_to_have_some(tmp_path: Path) -> None:
             assert json.loads(example)["mcpServers"]
             await host.pilot.press("space", "a", "A", "x", "s", "enter", "escape")
             await host.until(lambda: host.app.screen is host.screen)
+
+    run(story())
+
+
+def test_what_is_not_there_is_said_once(tmp_path: Path) -> None:
+    async def story() -> None:
+        folder = paths.mcp_file().parent
+        folder.mkdir(parents=True, exist_ok=True)
+        write_servers(folder, bad={"args": []}, off={"command": "x", "disabled": True})
+        async with chat_host(tmp_path) as host:
+            await host.until(lambda: any("mcpServers.bad" in said.message for said in host.app._notifications))
+            (said,) = [said for said in host.app._notifications if "Tools" in said.title]
+            assert "off" not in said.message
+        (folder / "mcp.json").write_text("[]")
+        async with chat_host(tmp_path) as host:
+            await host.until(lambda: any("no object mcpServers" in said.message for said in host.app._notifications))
 
     run(story())
 
