@@ -61,7 +61,7 @@ class TreeScreen(Screen[Chosen | None]):
         """Title, tree and turn, keys."""
         yield Static(classes="head", markup=False)
         with Horizontal():
-            yield TreeView()
+            yield TreeView(plain=bool(getattr(self.app, "is_plain", False)))
             with VerticalScroll(id="preview", can_focus=False):
                 yield Static(id="turn", markup=False)
         keys = Content.assemble(keys_line(TreeView, self.app), keys_line(type(self), self.app))

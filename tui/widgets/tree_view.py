@@ -20,10 +20,11 @@ from textual.strip import Strip
 from localllm.terminal_text import age, cut, safe_line, width
 
 _TEXT_CHARS = 400
+_PLAIN = str.maketrans("│├─", "|+-")
 
 
 class TreeView(ScrollView, can_focus=True):
-    """Rows of `tree_rows`. Two of them may be marked, to be compared."""
+    """Rows of `tree_rows`. Two of them may be marked, to be compared. `plain`: words for signs, letters for lines."""
 
     BINDING_GROUP_TITLE = "In the tree"
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -84,8 +85,9 @@ class TreeView(ScrollView, can_focus=True):
 
         nodes: tuple[Node, ...]
 
-    def __init__(self) -> None:
+    def __init__(self, *, plain: bool = False) -> None:
         super().__init__()
+        self._plain = plain
         self.rows: tuple[Row, ...] = ()
         self.cursor = 0
         self.marked: tuple[int, ...] = ()
@@ -130,12 +132,15 @@ class TreeView(ScrollView, can_focus=True):
         node = row.node
         is_marked = node.id in self.marked
         guide = cut(row.guide, max(2, columns // 3))
-        sign = "◆" if is_marked else "●" if row.is_open else "○"
+        signs = ("marked", "open", "-") if self._plain else ("◆", "●", "○")
+        sign = signs[0 if is_marked else 1 if row.is_open else 2]
+        if self._plain:
+            guide = guide.translate(_PLAIN)
         sign_style = styled("mark") if is_marked else styled("open") if row.is_open else styled("muted")
         who_columns = self._who_columns if columns >= 48 else min(8, self._who_columns)
         who = cut(_who(node), who_columns)
         who += " " * (who_columns - width(who))
-        left = columns - width(guide) - 2
+        left = columns - width(guide) - width(sign) - 1
         when = self._when(node).rjust(self._when_columns) if columns >= 48 else ""
         room = left - width(who) - 2 - (len(when) + 2 if when else 0)
         if room < 8:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from localllm_tui.history.history import History
 from localllm_tui.history.values import Bundle, Conversation, Node
+from localllm_tui.options import ChatSettings
 from localllm_tui.screens.compare import CompareScreen
 from localllm_tui.screens.tree import Chosen, TreeScreen
 from localllm_tui.widgets.tree_view import TreeView
@@ -125,6 +126,11 @@ def test_any_width_and_what_is_gone(history: History) -> None:
                 view = await loaded(pilot)
                 assert all(view.render_line(y).cell_length <= columns for y in range(5))
                 await pilot.press("space", "home")
+        app = Dressed(TreeScreen(history, 1), ChatSettings(plain=True))
+        async with app.run_test(size=(60, 8)) as pilot:
+            view = await loaded(pilot)
+            assert [line.split("  ")[0] for line in lines(view)][:3] == ["open You", "+-- first:1b", "open second:2b"]
+            assert not any(ord(char) > 127 for char in "".join(lines(view)).replace("…", ""))
         history.delete(1)
         app = Dressed(TreeScreen(history, 1))
         async with app.run_test(size=(80, 10)) as pilot:
