@@ -172,7 +172,7 @@ class ChatScreen(WithModels, ExchangingScreen, WithTree, WithPrompts):
     def _draft_changed(self) -> None:
         self.save_draft()
         self.show_note()
-        self.meter.look_at(self.open, self.composer.draft)
+        self.meter.look_at(self.open, self.composer.as_sent)
         if self.composer.text.strip() and self._warmed != self.open.wishes.model:
             self._warmed = self.open.wishes.model
             self._warm(self._warmed)
@@ -241,7 +241,7 @@ class ChatScreen(WithModels, ExchangingScreen, WithTree, WithPrompts):
         self.query_one(Welcome).set_class(not self.open.path, "-shown")
         self.query_one(Transcript).display = bool(self.open.path)
         self.show_sent()
-        self.meter.look_at(self.open, self.composer.draft)
+        self.meter.look_at(self.open, self.composer.as_sent)
         self.show_note()
         self.list_changed()
 
@@ -250,6 +250,8 @@ class ChatScreen(WithModels, ExchangingScreen, WithTree, WithPrompts):
         note = self.query_one(NoteLine)
         if self.open.waiting is not None:
             note.show("waits", self.open.waiting.text, "Alt+Up takes it back")
+        elif (asking := self.asking_tool()) is not None:
+            note.show("a tool asks", asking.call.name, "Ctrl+T answers")
         elif self.composer.draft.edits is not None:
             note.show("another version of an earlier turn", hint="Escape leaves it")
         else:

@@ -72,6 +72,7 @@ class Stage:
         """A call's card."""
         if (view := self._transcript.view(node_id)) is not None:
             view.show_call(call, state, result)
+            self._on_change()
 
     def ended(self, node: Node) -> None:
         """The last word."""

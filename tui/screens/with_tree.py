@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from localllm_tui.screens.whole import WholeScreen
 from localllm_tui.turns.reply import Tools
-from textual import work
+from localllm_tui.widgets.tool_card import ToolCard
+from textual import on, work
 from textual.binding import Binding, BindingType
 
 from localllm.api import ToolChoice
@@ -21,6 +22,7 @@ class WithTree(WholeScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f5", "tree", "Tree of branches", id="chat.tree"),
         Binding("f7", "tools", "Tools", id="chat.tools"),
+        Binding("ctrl+t", "answer_tool", "Answer a tool that asks", id="chat.tool", show=False),
     ]
 
     tools: Tools | None
@@ -38,6 +40,23 @@ class WithTree(WholeScreen):
         troubles += [f"{one.name}: {one.words}" for one in self.tools.status() if one.state == "failed"]
         if troubles:
             self.notify(safe_stream("\n".join(troubles)), title="Tools (F7)", severity="warning", markup=False)
+
+    def asking_tool(self) -> ToolCard | None:
+        """The first call of this conversation that asks a person."""
+        if not self.open.is_busy:
+            return None
+        return next((card for card in self.query(ToolCard) if card.state == "asking"), None)
+
+    def action_answer_tool(self) -> None:
+        """Go to the call that asks; going there by itself would take a key meant for the prompt as a yes."""
+        if (card := self.asking_tool()) is not None:
+            card.focus()
+
+    @on(ToolCard.Answered)
+    def _next_tool(self, event: ToolCard.Answered) -> None:
+        """From one that was answered to the next, and then back to the prompt."""
+        asking = [card for card in self.query(ToolCard) if card.state == "asking" and card.call.id != event.call_id]
+        (asking[0] if asking else self.composer).focus()
 
     @work(group="tree", exclusive=True)
     async def action_tree(self) -> None:

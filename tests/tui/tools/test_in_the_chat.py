@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from localllm_tui.widgets.note_line import NoteLine
 from localllm_tui.widgets.tool_card import ToolCard
 
 from localllm import paths
@@ -65,9 +66,15 @@ def test_model_calls_person_allows_tool_answers(tmp_path: Path) -> None:
             assert {spec.name for spec in host.backend.requests[0].tools} >= {"echo__echo"}
             asking = card("c1")
             assert asking is not None
-            asking.focus()
+            # What is typed meanwhile is no answer; a key of its own leads to the call, and its answer back.
             await host.pilot.press("y")
+            assert (host.composer.text, state("c1")) == ("y", "asking")
+            await host.pilot.press("backspace")
+            assert "Ctrl+T" in str(host.screen.query_one(NoteLine).content)
+            await host.pilot.press("ctrl+t", "y")
             await answered("It said so.")
+            assert host.composer.has_focus_within
+            assert "Ctrl+T" not in str(host.screen.query_one(NoteLine).content)
             assert (state("c1"), asking.result) == ("done", "from the tool")
             roles = [(node.role, node.content) for node in host.screen.open.path]
             assert roles == [
