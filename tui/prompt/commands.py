@@ -55,8 +55,9 @@ def beginning(text: str, cursor: int) -> str | None:
 
 
 def matching(begun: str, commands: Iterable[CommandWords]) -> tuple[CommandWords, ...]:
-    """The commands that `begun` may become: first those that begin so, then those that hold it."""
+    """The commands that `begun` may become: first those that begin so, then those that hold its two letters or more."""
     begun = begun.lower()
     shown = [command for command in commands if not command.hidden]
     first = [command for command in shown if command.name.startswith(begun)]
-    return (*first, *(command for command in shown if begun in command.name and command not in first))
+    other = [command for command in shown if begun in command.name and command not in first]
+    return (*first, *(other if len(begun) > 1 else ()))

@@ -25,7 +25,7 @@ class ParametersScreen(ModalScreen[dict[str, str] | None]):
         align: center middle;
         #parameters {
             width: 70%; max-width: 70; min-width: 18; height: auto; max-height: 80%; padding: 1 2;
-            background: $surface; border: round $primary; border-title-color: $primary;
+            background: $surface; border: round $panel; border-title-color: $text;
         }
         Label { color: $text-muted; }
         Input { border: none; height: 1; padding: 0 1; margin-bottom: 1; background: $panel; &:focus { border: none; } }

@@ -16,7 +16,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from localllm.terminal_text import cut, safe_line, safe_stream
+from localllm.terminal_text import cut, safe_line, safe_stream, width
 
 MAX_PREVIEW = 20_000
 
@@ -137,4 +137,6 @@ class PickTextScreen(ModalScreen[Named | None]):
 
 
 def _line(one: Named) -> Content:
-    return Content.assemble(cut(safe_line(one.name), 40), ("  built in" if one.is_built_in else "", "$text-muted"))
+    name = cut(safe_line(one.name), 40)
+    gap = " " * max(2, 16 - width(name))
+    return Content.assemble(name, (f"{gap}built in" if one.is_built_in else "", "$text-muted"))

@@ -92,7 +92,11 @@ class WithModels(WholeScreen):
         if opened.is_busy:
             self.say("An answer is under way; stop it first (Escape).")
             return
-        draft = self.composer.draft
+        try:
+            draft = await self.composer.whole()
+        except LocalLLMError as exc:
+            self.say_error(exc)
+            return
         if not draft.text.strip() and not draft.attachments and self._last_question() is None:
             self.say("Write what both should answer first.")
             return

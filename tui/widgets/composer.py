@@ -119,6 +119,17 @@ class Composer(Vertical):
         """What is written and attached, as it is this moment; a screen saves it when it leaves."""
         return Draft(self.text, self._attached.attachments, self._edits)
 
+    @property
+    def as_sent(self) -> Draft:
+        """The same with the files that the text mentions, as they were when they were looked at."""
+        attachments = tuple(item for one in self._attached.all for item in one.attachments)
+        return Draft(self.text, attachments, self._edits)
+
+    async def whole(self) -> Draft:
+        """What would be sent, its files read now. Raises UsageError for one that cannot be."""
+        held, found = self._attached.held, await self._read(self.text)
+        return Draft(self.text, attaching.check(self._attached.counted((*held, *found))), self._edits)
+
     def show(self, draft: Draft) -> None:
         """Another draft; what was written before is gone, so its draft has to be saved first."""
         self._attached.load(draft.attachments)
@@ -215,6 +226,7 @@ class Composer(Vertical):
     async def _scan(self, text: str) -> None:
         self._attached.mentioned = await self._read(text) if text else ()
         self._show_chips()
+        self.post_message(self.Changed(self.draft))  # what would be sent is more now, or less
 
     async def _read(self, text: str) -> tuple[Holding, ...]:
         """The files that a text mentions, as they are now."""

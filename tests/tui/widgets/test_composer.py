@@ -365,6 +365,24 @@ def test_chips_by_mouse(folder: Path) -> None:
     run(story())
 
 
+def test_chips_stand_in_as_many_rows_as_they_need() -> None:
+    async def story() -> None:
+        async with sheet((44, 24)) as (app, pilot):
+            for number in range(5):
+                app.composer.attach(Attachment(f"file {number}", "x" * 100))
+            await pilot.pause()
+            rows = {chip.region.y for chip in app.query(Chip)}
+            assert len(rows) == 3
+            assert all(chip.region.right <= 44 for chip in app.query(Chip))
+            await pilot.resize_terminal(20, 24)
+            await wait_until(pilot, lambda: len({chip.region.y for chip in app.query(Chip)}) == 5)
+            assert app.chips[0] == "file 0  100 B ✕"
+            await pilot.resize_terminal(120, 24)
+            await wait_until(pilot, lambda: len({chip.region.y for chip in app.query(Chip)}) == 1)
+
+    run(story())
+
+
 def test_vim_keys() -> None:
     async def story() -> None:
         async with sheet(settings=ChatSettings(vim=True)) as (app, pilot):
