@@ -41,7 +41,7 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.rsplit("@", 1)[1].split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"], ["chat", "--help"]], ids=" ".join)
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     heavy = HEAVY - ({"llama_cpp"} if arguments == ["--version"] else set())
     assert not loaded_by(HELP.format(arguments=arguments)) & heavy

@@ -56,7 +56,7 @@ class DressedApp(App[int]):
         if settings.plain:
             self.animation_level = "none"
             self.add_class("-plain")
-        self.HORIZONTAL_BREAKPOINTS = _breakpoints(settings.layout)
+        self.HORIZONTAL_BREAKPOINTS = _breakpoints("narrow" if settings.plain else settings.layout)
         if settings.keys:
             self.set_keymap(settings.keys)
 

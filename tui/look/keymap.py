@@ -101,9 +101,9 @@ def all_owners() -> list[type[DOMNode]]:
     return found
 
 
-def key_words(keys: str) -> str:
+def key_words(keys: str, at_most: int | None = None) -> str:
     """Keys as a person reads them: `ctrl+shift+k` is `Ctrl+Shift+K`; several stand beside each other."""
-    return "  ".join(_one_key(key.strip()) for key in keys.split(","))
+    return "  ".join(_one_key(key.strip()) for key in keys.split(",")[:at_most])
 
 
 _NAMES = {

@@ -87,6 +87,8 @@ def themes() -> tuple[Theme, ...]:
             boost="ansi_default",
             variables=_QUIET_HEADINGS
             | {
+                "ansi-background": "ansi_default",
+                "ansi-foreground": "ansi_default",
                 "block-cursor-foreground": "ansi_default",
                 "block-cursor-background": "ansi_default",
                 "block-cursor-text-style": "reverse",

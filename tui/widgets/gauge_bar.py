@@ -28,6 +28,8 @@ class GaugeBar(Widget):
         """The line."""
         columns = self.content_size.width
         line = fitting(pieces(self.gauges), columns, len(_GAP), _BAR_COLUMNS)
+        if self.app.has_class("-plain"):
+            return Content(", ".join(piece.text for piece in line if piece.share is None))
         return Content(_GAP).join([self._part(piece) for piece in line])
 
     def _part(self, piece: Piece) -> Content:
@@ -38,5 +40,5 @@ class GaugeBar(Widget):
             filled = max(1, filled)
         return Content.assemble(
             ("━" * filled, "$text-warning" if piece.tone == "warning" else "$accent"),
-            ("━" * (_BAR_COLUMNS - filled), "$surface-lighten-2"),
+            ("━" * (_BAR_COLUMNS - filled), "$panel"),
         )
