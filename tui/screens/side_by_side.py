@@ -8,20 +8,24 @@ from typing import ClassVar
 
 from localllm_tui.history.history import History
 from localllm_tui.history.values import Node
+from localllm_tui.screens import clipboard
 from localllm_tui.turns.open_conversation import OpenConversation
 from localllm_tui.turns.pair import Pair
 from localllm_tui.turns.turn import words
 from localllm_tui.widgets.answer_column import AnswerColumn
+from localllm_tui.widgets.message_view import MessageView
+from localllm_tui.widgets.transcript import Transcript
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
+from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Button, Static
 
 from localllm.api import Backend
 from localllm.errors import LocalLLMError
-from localllm.terminal_text import safe_line, safe_stream
+from localllm.terminal_text import cut, safe_line, safe_stream, width
 
 
 class SideBySideScreen(Screen[int | None]):
@@ -38,7 +42,7 @@ class SideBySideScreen(Screen[int | None]):
         Binding("escape", "leave", "Stop; then back", id="side.leave"),
     ]
     DEFAULT_CSS = """
-    SideBySideScreen #side-question { height: auto; max-height: 4; padding: 1 2; color: $text-muted; }
+    SideBySideScreen #side-question { height: auto; max-height: 4; padding: 1 3; color: $text-muted; }
     SideBySideScreen #side-answers { height: 1fr; }
     SideBySideScreen AnswerColumn.-right { border-left: solid $panel; }
     SideBySideScreen #side-keep { height: 1; padding: 0 1; margin: 1 0 0 0; }
@@ -72,12 +76,21 @@ class SideBySideScreen(Screen[int | None]):
             yield AnswerColumn(self._models[0])
             yield AnswerColumn(self._models[1]).add_class("-right")
         with Horizontal(id="side-keep"):
-            yield Button(f"1  Go on with {safe_line(self._models[0])}", compact=True, id="keep-0")
-            yield Button(f"2  Go on with {safe_line(self._models[1])}", compact=True, id="keep-1")
+            yield Button("1", compact=True, id="keep-0")
+            yield Button("2", compact=True, id="keep-1")
 
     def on_mount(self) -> None:
         """Both are asked at once."""
         self._task = asyncio.ensure_future(self._run())
+
+    def on_resize(self) -> None:
+        """What the buttons say goes by the room there is."""
+        room = max(4, self.size.width // 2 - 6)
+        for index, model in enumerate(self._models):
+            name = safe_line(model)
+            whole = f"{index + 1}  Go on with {name}"
+            label = whole if width(whole) <= room else cut(f"{index + 1}  {name}", room)
+            self.query_one(f"#keep-{index}", Button).label = Content(label)
 
     @property
     def columns(self) -> list[AnswerColumn]:
@@ -105,6 +118,21 @@ class SideBySideScreen(Screen[int | None]):
             if not self._pair.turns:
                 self._task.cancel()
             await asyncio.wait({self._task})
+
+    @on(MessageView.CopyAsked)
+    def _copy_asked(self, event: MessageView.CopyAsked) -> None:
+        self._copy(event.node.content)
+
+    @on(MessageView.CopyCodeAsked)
+    def _copy_code_asked(self, event: MessageView.CopyCodeAsked) -> None:
+        views = (column.query_one(Transcript).view(event.node.id) for column in self.columns)
+        blocks = next((view.code_blocks() for view in views if view is not None), [])
+        if event.index < len(blocks):
+            self._copy(blocks[event.index].code)
+
+    def _copy(self, text: str) -> None:
+        self.run_worker(clipboard.copy(self.app, text), group="copy")
+        self.notify("Copied.", markup=False)
 
     @on(Button.Pressed)
     async def _pressed(self, event: Button.Pressed) -> None:

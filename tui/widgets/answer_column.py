@@ -22,8 +22,10 @@ class AnswerColumn(Vertical):
 
     DEFAULT_CSS = """
     AnswerColumn { width: 1fr; height: 1fr; }
-    AnswerColumn .who { height: 1; padding: 0 1; text-style: bold; }
+    AnswerColumn .who { height: 1; padding: 0 3; text-style: bold; }
     AnswerColumn Transcript { height: 1fr; }
+    AnswerColumn TurnHead { display: none; }
+    AnswerColumn.-complete TurnFoot { display: none; }
     """
 
     def __init__(self, model: str) -> None:
@@ -77,6 +79,7 @@ class AnswerColumn(Vertical):
     def ended(self, node: Node) -> None:
         """Its last word."""
         self.node = node
+        self.set_class(node.state == "complete", "-complete")
         if (view := self.query_one(Transcript).view(node.id)) is not None:
             view.show(node)
         doing = {"stopped": "stopped", "failed": "failed"}.get(node.state, "")

@@ -76,6 +76,8 @@ def test_both_stream_at_once_and_one_goes_on(tmp_path: Path, size: tuple[int, in
             if size[0] >= 40:
                 await host.until(lambda: all("tok/s" in figures(column) for column in columns(host)))
             question = host.screen.open.path[0]
+            await host.pilot.press("tab", "c")
+            await host.until(lambda: host.app.clipboard in ("left done", "right done"))
             await host.pilot.press("2")
             await host.until(lambda: host.app.screen is host.screen)
             first, second = children(host, question)
