@@ -86,10 +86,10 @@ class ScriptedBackend:
         (self.asides if is_aside else self.requests).append(request)
         async for news in self.load(request.model):
             yield news
-        steps: list[Step] = self._aside() if is_aside else self._script(request)
-        num_chars, done = 0, False
         if len(_prompt(request)) >= self.num_ctx and request.truncate == "error":
             raise too_long(len(_prompt(request)), self.num_ctx)
+        steps: list[Step] = self._aside() if is_aside else self._script(request)
+        num_chars, done = 0, False
         try:
             for step in steps:
                 match step:

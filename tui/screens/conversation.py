@@ -123,7 +123,7 @@ class ConversationScreen(Screen[None]):
         """The message that waits comes back into the prompt."""
         waiting = self.open.take_back()
         if waiting is not None:
-            self.composer.put_back(f"{waiting.text}\n" if self.composer.text else waiting.text)
+            self.composer.put_back(waiting.text)
             for attachment in waiting.attachments:
                 self.composer.attach(attachment)
             self.save_draft()

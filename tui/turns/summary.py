@@ -18,6 +18,7 @@ _ASK = (
     "decisions, code that matters, and what is still open. No introduction."
 )
 _GO_ON = "This is the summary so far:\n\n{summary}\n\nRewrite it so that it covers what follows, too."
+_NUM_ASKING = 200  # tokens of the words around, and of the template
 _NAMES = {"user": "Person", "assistant": "Assistant", "system": "Instructions", "tool": "Tool"}
 
 
@@ -26,9 +27,11 @@ async def summarise(
 ) -> str:
     """The turns in short. `say` is given the text as it comes. Raises what the Backend raises."""
     summary = ""
-    for piece in await _pieces(backend, model, turns, max(256, num_ctx // 2 - MAX_TOKENS // 2)):
+    max_tokens = min(MAX_TOKENS, max(64, num_ctx // 4))
+    room = num_ctx - 2 * max_tokens - _NUM_ASKING  # beside the summary so far and the one to come
+    for piece in await _pieces(backend, model, turns, max(64, room)):
         asked = f"{_ASK}\n\n{_GO_ON.format(summary=summary)}" if summary else _ASK
-        summary = await _answer(backend, model, f"{asked}\n\n{piece}", min(MAX_TOKENS, max(64, num_ctx // 4)), say)
+        summary = await _answer(backend, model, f"{asked}\n\n{piece}", max_tokens, say)
     if not summary:
         raise LocalLLMError("the model gave no summary", hint="try again, or drop the oldest turns instead")
     return summary

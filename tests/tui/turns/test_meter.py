@@ -135,7 +135,7 @@ def test_a_summary_is_made_in_pieces_that_fit(tmp_path: Path) -> None:
         await until(lambda: not bench.open.is_busy)
         bench.backend.scripts = [["first"], ["first and second"]]
         said: list[str] = []
-        made = await summarise(bench.backend, MODEL, bench.open.path, 4700, said.append)
+        made = await summarise(bench.backend, MODEL, bench.open.path, 4000, said.append)
         assert made == "first and second"
         assert said == ["first", "first and second"]
         one, two = bench.backend.requests[1:]
@@ -143,7 +143,7 @@ def test_a_summary_is_made_in_pieces_that_fit(tmp_path: Path) -> None:
         assert "summary so far:\n\nfirst" in two.messages[0].content
         bench.backend.scripts = [[""]]
         with pytest.raises(LocalLLMError, match="no summary"):
-            await summarise(bench.backend, MODEL, bench.open.path[:1], 4700, said.append)
+            await summarise(bench.backend, MODEL, bench.open.path[:1], 4000, said.append)
         bench.history.close()
 
     run(story())
