@@ -1,9 +1,11 @@
 """Measure the history of the terminal chat with many conversations: opening, listing, search, answers, memory, size.
 
-    python scripts/bench_history.py [--conversations 10000] [--turns 8] [--keep FILE] [--json]
+    python scripts/bench_history.py [--conversations 10000] [--turns 8] [--app] [--keep FILE] [--json]
 
 The conversations are made of words whose frequencies fall as they do in a language, with code, accents and Chinese in
 some; the same every time. Opening, listing and search are of a fresh process, with the file in the system's cache.
+With `--app` the chat itself is started on a terminal (not on Windows): seconds from exec until list and prompt are
+seen, median of three starts after one that is not counted; and its memory three seconds later, without its child.
 With `--keep` the database stays (one that is there is used), for trying the chat itself with it.
 """
 
@@ -13,6 +15,7 @@ import argparse
 import json
 import random
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -152,6 +155,64 @@ def _streaming(history: History) -> dict[str, float]:
     }
 
 
+def app(file: Path, rounds: int = 4) -> dict[str, float]:
+    """The chat's start and memory with a copy of the database."""
+    with tempfile.TemporaryDirectory() as home:
+        shutil.copy(file, Path(home) / "chat.db")
+        starts = [_start(Path(home)) for _ in range(rounds)][1:]
+    return {
+        "app_start_s": statistics.median(start for start, _ in starts),
+        "app_memory_mib": max(memory for _, memory in starts),
+    }
+
+
+def _start(home: Path) -> tuple[float, float]:
+    """Start the chat on a terminal of 110 columns and end it; seconds to the first whole frame, and MiB."""
+    import fcntl
+    import os
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 34, 110, 0, 0))
+    env = {**os.environ, "LOCALLLM_HOME": str(home), "TERM": "xterm-256color"}
+    began = time.perf_counter()
+    command = [sys.executable, "-m", "localllm", "chat", "--local"]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True)
+    os.close(theirs)
+    try:
+        shown, took = b"", 0.0
+        while not took:
+            shown += os.read(ours, 65536)
+            if b"sk anything" in shown and b"Pinned" in shown:
+                took = time.perf_counter() - began
+        _drain(ours, time.perf_counter() + 3)
+        status = Path(f"/proc/{process.pid}/status").read_text() if sys.platform == "linux" else ""
+        resident = next((line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")), "0")
+        os.write(ours, b"\x11")  # Ctrl+Q
+        _drain(ours, time.perf_counter() + 5)
+        return took, int(resident) / 1024
+    finally:
+        os.close(ours)
+        process.kill()
+        process.wait()
+
+
+def _drain(terminal: int, until: float) -> None:
+    """Read what is written until a time, or until the other side is closed."""
+    import os
+    import select
+
+    while (left := until - time.perf_counter()) > 0:
+        if select.select([terminal], [], [], left)[0]:
+            try:
+                if not os.read(terminal, 65536):
+                    return
+            except OSError:
+                return
+
+
 def _timed(work: Any) -> float:
     began = time.perf_counter()
     work()
@@ -175,6 +236,7 @@ def main() -> int:
     parser.add_argument("--conversations", type=int, default=10_000)
     parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--keep", type=Path, help="the database to use, made where it is not there")
+    parser.add_argument("--app", action="store_true", help="start the chat itself, too")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -187,6 +249,8 @@ def main() -> int:
         command = [sys.executable, __file__, "--measure", "--keep", str(file)]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
         figures = made | json.loads(done.stdout)
+        if args.app:
+            figures |= app(file)
     if args.json:
         print(json.dumps(figures))
     else:

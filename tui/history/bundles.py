@@ -1,6 +1,8 @@
 """Whole conversations in and out: what exports are made of and imports become. Inside a transaction.
 
 A bundle's ids are its own: they say which turn is below which. `uid` tells the same conversation in two databases.
+An import is many small transactions, so that nobody waits long for it. What it has taken in is hidden by a mark, a
+negative time in `deleted`, until `reveal`; what a killed import left behind is removed at an opening after an hour.
 """
 
 from __future__ import annotations
@@ -21,30 +23,52 @@ def give(connection: sqlite3.Connection, conversation: int) -> Bundle:
     return Bundle(uid, found, nodes.tree(connection, conversation))
 
 
-def take(connection: sqlite3.Connection, bundles: Iterable[Bundle], now: float) -> TakenIn:
-    """Keep each bundle that is not here yet; its rows wait for the index.
+def take(connection: sqlite3.Connection, bundles: Iterable[Bundle], mark: float) -> TakenIn:
+    """Keep each bundle that is not here yet, hidden by `mark`; its rows wait for the index.
 
-    One that is here with other turns besides is taken in beside it; one that was deleted comes back.
+    One that is here with other turns besides is taken in beside it; one that was deleted is among those given back.
     """
     made: list[int] = []
     num_known = 0
     for bundle in bundles:
-        known = connection.execute("SELECT id, deleted FROM conversations WHERE uid = ?", (bundle.uid,)).fetchone()
         uid = bundle.uid
+        known = _known(connection, uid, mark)
         if known is not None and not _holds(connection, known["id"], bundle):
             uid = f"{bundle.uid}#{_digest(bundle)}"
-            known = connection.execute("SELECT id, deleted FROM conversations WHERE uid = ?", (uid,)).fetchone()
+            known = _known(connection, uid, mark)
         if known is None:
-            made.append(_take_one(connection, bundle, uid, now))
-        elif known["deleted"] is not None:
-            made.append(conversations.undelete(connection, known["id"]).id)
+            made.append(_take_one(connection, bundle, uid, mark))
+        elif known["deleted"] is not None and known["deleted"] > 0:
+            made.append(known["id"])
         else:
             num_known += 1
     return TakenIn(tuple(made), num_known)
 
 
-def _take_one(connection: sqlite3.Connection, bundle: Bundle, uid: str, now: float) -> int:
-    value = bundle.conversation
+def reveal(connection: sqlite3.Connection, taken: Iterable[int]) -> None:
+    """Show what was taken in, all at once."""
+    connection.executemany("UPDATE conversations SET deleted = NULL WHERE id = ?", ((id_,) for id_ in taken))
+
+
+def take_back(connection: sqlite3.Connection, mark: float) -> None:
+    """Remove what an import has taken in under that mark."""
+    for row in connection.execute("SELECT id FROM conversations WHERE deleted = ?", (mark,)).fetchall():
+        conversations.remove(connection, row[0])
+
+
+def _known(connection: sqlite3.Connection, uid: str, mark: float) -> sqlite3.Row | None:
+    """The conversation of that uid. What an import that broke off has left is removed for it."""
+    known: sqlite3.Row | None = connection.execute(
+        "SELECT id, deleted FROM conversations WHERE uid = ?", (uid,)
+    ).fetchone()
+    if known is not None and known["deleted"] is not None and known["deleted"] < 0 and known["deleted"] != mark:
+        conversations.remove(connection, known["id"])
+        return None
+    return known
+
+
+def _take_one(connection: sqlite3.Connection, bundle: Bundle, uid: str, mark: float) -> int:
+    value, now = bundle.conversation, -mark
     columns = {
         "uid": uid,
         "title": value.title,
@@ -56,6 +80,7 @@ def _take_one(connection: sqlite3.Connection, bundle: Bundle, uid: str, now: flo
         "created": value.created or now,
         "updated": value.updated or value.created or now,
         "num_nodes": len(bundle.nodes),
+        "deleted": mark,
     }
     names, marks = ", ".join(columns), ", ".join("?" * len(columns))
     values = [rows.column(column) for column in columns.values()]

@@ -14,6 +14,7 @@ _LISTED = f"SELECT {rows.CONVERSATION} FROM conversations WHERE deleted IS NULL"
 _ORDER = "ORDER BY is_pinned DESC, updated DESC, id DESC LIMIT ? OFFSET ?"
 _CHANGED = {"title", "titled_by", "folder", "is_pinned", "model", "system", "leaf"}
 _KEPT_S = 30 * 86_400.0
+_IMPORT_S = 3600.0
 
 
 def new(
@@ -90,18 +91,28 @@ def undelete(connection: sqlite3.Connection, id_: int) -> Conversation:
 
 
 def purge(connection: sqlite3.Connection, now: float, *, limit: int = 50) -> int:
-    """Remove for good what was deleted over 30 days ago, at most `limit` conversations; gives how many."""
+    """Remove for good what was deleted over 30 days ago, and what an import that was killed has left.
+
+    At most `limit` conversations; gives how many.
+    """
     old = connection.execute(
-        "SELECT id FROM conversations WHERE deleted IS NOT NULL AND deleted < ? LIMIT ?", (now - _KEPT_S, limit)
+        "SELECT id FROM conversations WHERE deleted IS NOT NULL"
+        " AND (deleted BETWEEN 0 AND ? OR deleted BETWEEN ? AND 0) LIMIT ?",
+        (now - _KEPT_S, -(now - _IMPORT_S), limit),
     ).fetchall()
-    for (id_,) in old:
-        members = [row[0] for row in connection.execute("SELECT id FROM nodes WHERE conversation = ?", (id_,))]
-        for member in (*members, -id_):
-            index.drop(connection, member)
-            index.forget(connection, member)
-        connection.execute("DELETE FROM drafts WHERE conversation = ?", (id_,))
-        connection.execute("DELETE FROM conversations WHERE id = ?", (id_,))
+    for row in old:
+        remove(connection, row[0])
     return len(old)
+
+
+def remove(connection: sqlite3.Connection, id_: int) -> None:
+    """Remove one for good, with all that belongs to it."""
+    members = [row[0] for row in connection.execute("SELECT id FROM nodes WHERE conversation = ?", (id_,))]
+    for member in (*members, -id_):
+        index.drop(connection, member)
+        index.forget(connection, member)
+    connection.execute("DELETE FROM drafts WHERE conversation = ?", (id_,))
+    connection.execute("DELETE FROM conversations WHERE id = ?", (id_,))
 
 
 def folders(connection: sqlite3.Connection) -> tuple[str, ...]:

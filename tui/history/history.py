@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from localllm_tui.history import branching, bundles, conversations, drafts, index, nodes
 from localllm_tui.history import search as searching
 from localllm_tui.history.database import Database
+from localllm_tui.history.errors import HistoryError
 from localllm_tui.history.presence import Presence
 from localllm_tui.history.values import Bundle, Conversation, Draft, Hit, Node, TakenIn
 
@@ -18,6 +21,9 @@ from localllm.api import Role
 
 # Rows taken into the index in one transaction: some hundredths of a second.
 _SLICE = 200
+_BUNDLES = 50
+# Between two of many transactions, so that another thread's turn comes.
+_BREATH_S = 0.001
 
 
 class History:
@@ -197,15 +203,27 @@ class History:
 
     def take_in(self, given: Iterable[Bundle]) -> TakenIn:
         """Keep what is not here yet: all of it or, after an error, nothing. May take seconds; call it in a thread."""
-        with self._db.write() as connection:
-            taken = bundles.take(connection, given, time.time())
+        mark, made, num_known, waiting = -time.time(), [], 0, iter(given)
+        try:
+            while part := list(islice(waiting, _BUNDLES)):
+                with self._db.write() as connection:
+                    taken = bundles.take(connection, part, mark)
+                made += taken.conversations
+                num_known += taken.num_known
+                time.sleep(_BREATH_S)
+            with self._db.write() as connection:
+                bundles.reveal(connection, made)
+        except BaseException:
+            with contextlib.suppress(HistoryError), self._db.write() as connection:
+                bundles.take_back(connection, mark)
+            raise
         self._index_waiting()
-        return taken
+        return TakenIn(tuple(made), num_known)
 
     def _index_waiting(self) -> None:
         """Take in what waits for the index, in slices that others need not wait long for."""
         num_taken = _SLICE
-        while num_taken == _SLICE and not self._is_closing.wait(0.001):
+        while num_taken == _SLICE and not self._is_closing.wait(_BREATH_S):
             with self._db.write() as connection:
                 num_taken = index.take_waiting(connection, _SLICE)
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from localllm_tui.history import migrations
+from localllm_tui.history import bundles, migrations
 from localllm_tui.history.errors import HistoryError, is_damaged
 from localllm_tui.history.history import History
 from localllm_tui.history.salvage import salvage, set_aside
@@ -185,17 +185,33 @@ def test_what_was_deleted_long_ago_is_gone_for_good(tmp_path: Path) -> None:
         assert connection.execute("SELECT count(*) FROM nodes").fetchone() == (3,)
 
 
+def test_a_killed_import_leaves_nothing_for_long(tmp_path: Path) -> None:
+    file = tmp_path / "chat.db"
+    given = (Bundle("b", Conversation(0, title="half"), (Node(1, 0, None, "user", "there"),)),)
+    history = History(file)
+    with history._db.write() as connection:
+        bundles.take(connection, given, -(time.time() - 4000))
+        bundles.take(connection, (Bundle("c", given[0].conversation, given[0].nodes),), -time.time())
+    history.close()
+    history = History(file)
+    assert history.count() == 0
+    assert history.search("there") == ()
+    with raw(file) as connection:
+        assert connection.execute("SELECT uid FROM conversations").fetchall() == [("c",)], "one may be under way"
+    assert len(history.take_in([Bundle("c", given[0].conversation, given[0].nodes)]).conversations) == 1
+    assert [hit.conversation.title for hit in history.search("there")] == ["half"]
+    history.close()
+
+
 def test_an_index_left_behind_by_a_killed_import_catches_up(tmp_path: Path) -> None:
     file = tmp_path / "chat.db"
     history = History(file)
     with history._db.write() as connection:
-        from localllm_tui.history import bundles
-
         given = (
             Bundle(f"b{number}", Conversation(0, title=f"t{number}"), (Node(1, 0, None, "user", f"word{number}"),))
             for number in range(700)
         )
-        bundles.take(connection, given, time.time())
+        bundles.reveal(connection, bundles.take(connection, given, -time.time()).conversations)
     history.close()
     history = History(file)
     history._indexer.join() if history._indexer else None
