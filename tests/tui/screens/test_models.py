@@ -23,7 +23,9 @@ from textual.screen import Screen
 from textual.widgets import Button, Input, Static
 
 from localllm.api import Backend, ModelInfo, Progress
+from localllm.client import Client
 from localllm.config import Settings
+from localllm.daemon.run import ServeOptions
 from localllm.errors import (
     AccessDeniedError,
     DigestMismatchError,
@@ -34,6 +36,7 @@ from localllm.errors import (
     OfflineError,
 )
 from localllm.service import Service
+from tests.daemon.serving import serving
 from tests.store.hub_server import HubServer, running_hub, stall
 from tests.store.tiny_gguf import write_tiny_gguf
 from tests.tui.host import MODEL, ScriptedBackend, run, wait_until
@@ -89,6 +92,9 @@ class Shown:
 
     def pull_text(self) -> str:
         return "\n".join(shown.text for shown in self.screen.query(PullRow))
+
+    async def until_pull_says(self, words: str) -> None:
+        await self.until(lambda: words in self.pull_text())
 
     async def press_button(self, label: str) -> None:
         def found() -> Button | None:
@@ -389,7 +395,7 @@ def test_failures_in_words_and_a_retry() -> None:
             for error, headline, words in FAILURES:
                 backend.steps["qwen3:8b"] = [[error], [Progress("download", "q", 100, 100)]]
                 shown.pulls.start("qwen3:8b")
-                await shown.until(lambda headline=headline: headline in shown.pull_text())
+                await shown.until_pull_says(headline)
                 assert words in shown.pull_text()
                 assert "\x1b" not in shown.pull_text()
                 await shown.press_button("Retry")
@@ -468,22 +474,23 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         yield hub
 
 
-def test_over_a_real_hub_a_pull_pauses_and_goes_on_where_it_was(hub: HubServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("over", ["service", "daemon"])
+def test_over_a_real_hub_a_pull_pauses_and_goes_on_where_it_was(hub: HubServer, tmp_path: Path, over: str) -> None:
     """Real bytes over a real socket into a real store: what arrived before the pause is not fetched again."""
     data = hub.files[FILE].data
     sent = len(data) // 2
     hub.faults[FILE].append(stall(sent))
     service = Service(Settings(store_dir=tmp_path / "store", hf_endpoint=hub.url))
 
-    async def story() -> None:
-        async with models_screen(service) as shown:
+    async def story(backend: Backend) -> None:
+        async with models_screen(backend) as shown:
             await shown.type("hf.co/o/r")
             await shown.press("enter")
             await shown.until(hub.reached.is_set)
             await shown.until(lambda: "Pause" in {str(button.label) for button in shown.screen.query(Button)})
             await shown.press_button("Pause")
             await shown.until(lambda: "paused" in shown.pull_text())
-            assert await service.list_models() == []
+            assert await backend.list_models() == []
             hub.release.set()
             await shown.press_button("Resume")
             await shown.until(lambda: "installed" in shown.pull_text())
@@ -495,9 +502,13 @@ def test_over_a_real_hub_a_pull_pauses_and_goes_on_where_it_was(hub: HubServer, 
             await shown.until(lambda: "400 tensors" in shown.text("#part-tensors"))
             await shown.press("escape", "x", "y")
             await shown.until(lambda: "is deleted" in shown.text("#models-note"))
-        await service.close()
+        await backend.close()
 
-    run(story())
+    if over == "service":
+        run(story(service))
+    else:
+        with serving(service, ServeOptions(host="127.0.0.1", port=0, default_model=MODEL)) as daemon:
+            run(story(Client(daemon.url)))
     starts = [
         int(seen.headers.get("range", "bytes=0-").split("=")[1].split("-")[0]) for seen in hub.seen if seen.path == FILE
     ]
