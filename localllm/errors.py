@@ -159,7 +159,7 @@ class DraftModelError(EngineLoadError):
 
 
 class EngineCrashedError(EngineError):
-    """The child died or hung. Facts: `exit_status` or `signal`."""
+    """The child died or hung. Facts: `exit_status` or `signal`; `no_memory` where it said that it has none."""
 
     exit_code = 3
 

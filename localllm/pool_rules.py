@@ -14,7 +14,11 @@ from localllm.memory import Resident, which_to_evict
 COMFORTABLE_CTX = 4096
 MAX_CRASHES = 3
 CRASH_WINDOW_S = 300.0
-_NO_MEMORY = re.compile(r"no memory|out of memory|(failed|unable) to allocate|bad_alloc|cannot allocate", re.IGNORECASE)
+_NO_MEMORY = re.compile(
+    r"no memory|out of memory|insufficient memory|MemoryError|(failed|unable) to allocate|bad_alloc|cannot allocate"
+    r"|GGML_ASSERT\(ctx->mem_buffer",
+    re.IGNORECASE,
+)
 
 
 def who_leaves(residents: Sequence[Resident], missing_bytes: int) -> list[str]:
@@ -49,6 +53,8 @@ def is_out_of_memory(error: LocalLLMError) -> bool:
         return False
     if isinstance(error, EngineCrashedError) and error.facts.get("signal") == "SIGKILL":
         return not error.facts.get("hung")
+    if error.facts.get("no_memory"):
+        return True
     log = error.facts.get("log")
     return any(_NO_MEMORY.search(str(line)) for line in (error.message, *(log if isinstance(log, list) else ())))
 

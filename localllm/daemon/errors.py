@@ -94,7 +94,7 @@ KINDS: dict[type[LocalLLMError], _Kind] = {
 }
 UNEXPECTED = Problem(500, "internal_error", "the daemon failed; its log says more")
 SHUTTING_DOWN = Problem(503, "shutting_down", "the daemon is shutting down", retry_after_s=5.0)
-_COUNTS = ("num_prompt_tokens", "num_ctx")
+_COUNTS = ("num_prompt_tokens", "num_ctx", "needed_bytes", "available_bytes")
 # What says more of this machine than a client needs to know.
 _OURS = frozenset({"path", "log", "blob"})
 

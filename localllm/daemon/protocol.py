@@ -125,7 +125,7 @@ class HttpProtocol(H11Protocol):
         except OSError:
             return 0.0
         (num_unacked,) = struct.unpack_from("I", info, _UNACKED_AT)
-        return struct.unpack_from("I", info, _LAST_ACK_AT)[0] / 1000 if num_unacked else 0.0  # type: ignore[no-any-return]
+        return struct.unpack_from("I", info, _LAST_ACK_AT)[0] / 1000 if num_unacked else 0.0
 
     @property
     def waits_for_head(self) -> bool:

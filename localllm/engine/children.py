@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -32,4 +33,6 @@ def _spawn() -> subprocess.Popen[bytes]:
     pipe = subprocess.PIPE
     # Ctrl-C is for the parent to interpret; on Windows a new group keeps it from the child.
     flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, creationflags=flags)
+    # Before it aborts, llama.cpp would have a debugger print its stack, which takes a second and hides the reason.
+    environ = {**os.environ, "GGML_NO_BACKTRACE": "1"}
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, creationflags=flags, env=environ)

@@ -25,6 +25,8 @@ from localllm.api import (
 )
 
 MAX_FRAME_BYTES = 256 * 2**20
+# What a child ends with that cannot have the memory it wants.
+NO_MEMORY_STATUS = 72
 
 Pooling = Literal["mean", "cls", "last", "rank", "yes_no"]
 
@@ -219,12 +221,15 @@ class Ranks(msgspec.Struct, frozen=True, tag="ranks"):
 
 
 class Pong(msgspec.Struct, frozen=True, tag="pong"):
-    """The child lives. `step_s`: seconds since the current step began, 0 when idle. Output tokens: of all its life."""
+    """The child lives. `step_s`: seconds since the current step began, 0 when idle; `text_s` likewise of the text of a
+    prompt being prepared. Output tokens: of all its life.
+    """
 
     step_s: float
     num_running: int
     num_waiting: int
     num_output_tokens: int = 0
+    text_s: float = 0.0
 
 
 Value = list[int] | str | Rendered | Embeddings | Ranking

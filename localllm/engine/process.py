@@ -11,10 +11,9 @@ import collections
 import contextlib
 import logging
 import queue
-import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import IO, Any
+from typing import IO
 
 from localllm.api import (
     ChatRequest,
@@ -31,6 +30,7 @@ from localllm.api import (
     check_sampling,
 )
 from localllm.engine import children, frames
+from localllm.engine.ending import crash_of
 from localllm.engine.pipes import read_frames
 from localllm.errors import EngineCrashedError, EngineError, InvalidRequestError, LocalLLMError
 
@@ -43,6 +43,8 @@ SILENCE_S = 15.0
 # A child that starts imports its libraries first, perhaps from a slow disk.
 LOAD_SILENCE_S = 60.0
 STUCK_S = 600.0
+# Templates, grammars and tokenizers have limits of a few seconds: past this, a thread of the child is gone.
+STUCK_TEXT_S = 25.0
 CLOSE_S = 3.0
 MAX_REQUEST_CHARS = frames.MAX_FRAME_BYTES // 8
 
@@ -62,6 +64,7 @@ class EngineProcess:
         silence_s: float = SILENCE_S,
         load_silence_s: float = LOAD_SILENCE_S,
         stuck_s: float = STUCK_S,
+        stuck_text_s: float = STUCK_TEXT_S,
     ) -> None:
         self.spec = spec
         self.info: frames.EngineInfo | None = None
@@ -70,6 +73,7 @@ class EngineProcess:
         self._silence_s = silence_s
         self._load_silence_s = load_silence_s
         self._stuck_s = stuck_s
+        self._stuck_text_s = stuck_text_s
         self._loop = asyncio.get_running_loop()
         self._child = children.take()
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -300,7 +304,7 @@ class EngineProcess:
     def _on_end(self, code: int) -> None:
         """The child is gone: end everything that waits for it, once."""
         if self._verdict is None:
-            self._verdict = _crash(code, list(self._log))
+            self._verdict = crash_of(code, list(self._log))
         self._loading.put_nowait(self._verdict)
         for request_id in [*self._queues, *self._replies]:
             self._fail(request_id, self._verdict)
@@ -330,8 +334,14 @@ class EngineProcess:
             self._send(frames.Ping())
             silent_s = now - self._last_heard
             limit_s = self._load_silence_s if is_loading else self._silence_s
-            if silent_s > limit_s or self.pong.step_s > self._stuck_s:
-                reason = f"silent for {silent_s:.0f} s" if silent_s > limit_s else "stuck in one step"
+            reason = ""
+            if silent_s > limit_s:
+                reason = f"silent for {silent_s:.0f} s"
+            elif self.pong.step_s > self._stuck_s:
+                reason = "stuck in one step"
+            elif self.pong.text_s > self._stuck_text_s:
+                reason = "stuck in the text of one prompt"
+            if reason:
                 hint = "the next request starts a new engine"
                 self._verdict = EngineCrashedError(
                     f"the engine hung ({reason}) and was ended", hint=hint, signal="SIGKILL", hung=True
@@ -365,23 +375,3 @@ def _check_size(texts: Iterable[str | tuple[int, ...]]) -> None:
     size = sum(map(len, texts))
     if size > MAX_REQUEST_CHARS:
         raise InvalidRequestError(f"{size} characters", hint=f"at most {MAX_REQUEST_CHARS} in one request; split it")
-
-
-def _crash(code: int, log: list[str]) -> EngineCrashedError:
-    """The error for a child that ended unasked, with the last line of its log."""
-    facts: dict[str, Any] = {"log": log[-10:]}
-    if code < 0:
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"signal {-code}"
-        facts["signal"] = name
-        what = f"was killed by {name}"
-    else:
-        facts["exit_status"] = code
-        what = f"ended with status {code}"
-    hint = "the next request starts a new engine"
-    if facts.get("signal") == "SIGKILL":
-        hint = "often the system ran out of memory; try a smaller model or less context (--ctx)"
-    last = f": {log[-1]}" if log else ""
-    return EngineCrashedError(f"the engine {what}{last}", hint=hint, **facts)

@@ -54,6 +54,8 @@ class Worker:
         self._engine: threading.Thread | None = None
         self._closing = False
         self._reported = -1.0
+        # When the preparer took up what it is at; 0: it waits.
+        self._text_began = 0.0
         self._log: collections.deque[str] = collections.deque(maxlen=8)
 
     def main(self) -> None:
@@ -114,10 +116,14 @@ class Worker:
             target(*args)
         except BrokenPipeError:
             os._exit(0)
+        except MemoryError:
+            _end_without_memory()
         except BaseException:
-            logger.exception("the %s thread failed", threading.current_thread().name)
-            sys.stderr.flush()
-            os._exit(70)
+            try:
+                logger.exception("the %s thread failed", threading.current_thread().name)
+                sys.stderr.flush()
+            finally:
+                os._exit(70)
 
     # --- the engine's thread --------------------------------------------------------------------------------------
 
@@ -131,7 +137,9 @@ class Worker:
             )
         except LocalLLMError as error:
             if isinstance(error, EngineLoadError) and self._log:
-                error = EngineLoadError(f"{error.message}: {self._log[-1]}", hint=error.hint, **error.facts)
+                # What comes after the reason only says that it failed.
+                reason = next((line for line in self._log if "error" in line), self._log[-1])
+                error = EngineLoadError(f"{error.message}: {reason}", hint=error.hint, **error.facts)
             self._send(frames.Failed(-1, frames.pack_error(error)))
             os._exit(1)
         self._ready.set()
@@ -166,12 +174,17 @@ class Worker:
         while True:
             work = queued.get()
             try:
+                if queued is self._work:
+                    self._text_began = time.perf_counter()
                 self._prepare(work)
             except LocalLLMError as error:
                 with self._lock:
                     self._pending.discard(work.id)
                     self._aborted.discard(work.id)
                 self._send(frames.Failed(work.id, frames.pack_error(error)))
+            finally:
+                if queued is self._work:
+                    self._text_began = 0.0
 
     def _prepare(self, work: Work) -> None:
         vocab = self._loaded.model.vocab
@@ -227,12 +240,27 @@ class Worker:
 
     def _pong(self) -> None:
         step_s, running, waiting, num_tokens = 0.0, 0, 0, 0
+        began = self._text_began
+        text_s = time.perf_counter() - began if began else 0.0
         if self._ready.is_set():
             engine = self._loaded.engine
             running, waiting = engine.counts
             num_tokens = engine.num_output_tokens
             step_s = time.perf_counter() - engine.step_began if engine.step_began else 0.0
-        self._send(frames.Pong(step_s, running, waiting, num_tokens))
+        self._send(frames.Pong(step_s, running, waiting, num_tokens, text_s))
+
+
+def _end_without_memory() -> NoReturn:
+    """End with nothing that takes memory: whatever is left undone would be waited for."""
+    os.write(2, b"there is no memory left\n")
+    os._exit(frames.NO_MEMORY_STATUS)
+
+
+def _on_unraisable(args: sys.UnraisableHookArgs) -> None:
+    """A thread that has no memory to begin with raises nowhere, and whoever started it waits for ever."""
+    if issubclass(args.exc_type, MemoryError):
+        _end_without_memory()
+    sys.__unraisablehook__(args)
 
 
 def main() -> NoReturn:
@@ -240,6 +268,7 @@ def main() -> NoReturn:
     # The parent decides what an interrupt means; the terminal sends it to both.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    sys.unraisablehook = _on_unraisable
     # A rendering thread must not hold the step loop up for long.
     sys.setswitchinterval(0.0005)
     source = os.fdopen(os.dup(0), "rb", buffering=1 << 16)

@@ -16,6 +16,8 @@ class Error(TypedDict):
     param: NotRequired[str]
     num_prompt_tokens: NotRequired[int]
     num_ctx: NotRequired[int]
+    needed_bytes: NotRequired[int]
+    available_bytes: NotRequired[int]
 
 
 class Version(TypedDict):

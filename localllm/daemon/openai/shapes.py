@@ -20,6 +20,8 @@ class ErrorDetail(TypedDict):
     hint: NotRequired[str]
     num_prompt_tokens: NotRequired[int]
     num_ctx: NotRequired[int]
+    needed_bytes: NotRequired[int]
+    available_bytes: NotRequired[int]
 
 
 class Error(TypedDict):
