@@ -21,7 +21,7 @@ from textual.strip import Strip
 
 from localllm.terminal_text import cut, safe_line, width
 
-_MENU, _MARK_SEARCH = "⋯", "⌕"
+_MENU, _SEARCH = "⋯", "⌕"
 
 
 class ConversationList(ScrollView, can_focus=True):
@@ -181,6 +181,11 @@ class ConversationList(ScrollView, can_focus=True):
         """The lines are as wide as the list."""
         self.virtual_size = Size(self.size.width, self._rows.num_lines)
 
+    @property
+    def _is_plain(self) -> bool:
+        """Whether signs that every screen reader can say are wanted."""
+        return self.app.has_class("-plain")
+
     # --- drawing ------------------------------------------------------------------------------------------------------
 
     def render_line(self, y: int) -> Strip:
@@ -199,7 +204,7 @@ class ConversationList(ScrollView, can_focus=True):
                 pieces = self._folder(row, columns)
             case SearchRow():
                 text = cut(f"Search all texts for “{safe_line(row.text)}”", columns - 3)
-                pieces = [(f" {_MARK_SEARCH} ", "list--mark"), (text, "list--title")]
+                pieces = [(" / " if self._is_plain else f" {_SEARCH} ", "list--mark"), (text, "list--title")]
             case _:
                 pieces = self._conversation(row, part, number, columns)
         base = self._base(number, row)
@@ -210,12 +215,13 @@ class ConversationList(ScrollView, can_focus=True):
         count = str(row.num_conversations)
         name = cut(safe_line(row.name), max(0, columns - 5 - len(count)))
         gap = " " * max(1, columns - 4 - width(name) - len(count))
-        return [(f" {'▾' if row.is_open else '▸'} ", "list--mark"), (name, "list--folder"), (gap + count, "list--note")]
+        state = ("-" if row.is_open else "+") if self._is_plain else ("▾" if row.is_open else "▸")
+        return [(f" {state} ", "list--mark"), (name, "list--folder"), (gap + count, "list--note")]
 
     def _conversation(self, row: Conversation, part: int, number: int, columns: int) -> list[tuple[str, str]]:
         is_current = row.id == self._current
         is_inside = bool(row.folder) and not row.is_pinned and not self._words
-        mark = ("▌ " if is_current else "  ") + "  " * is_inside
+        mark = (f"{'>' if self._is_plain else '▌'} " if is_current else "  ") + "  " * is_inside
         room = max(0, columns - len(mark) - 1)
         if part:
             note = " · ".join(word for word in (safe_line(row.model), age(row.updated, time.time())) if word)

@@ -165,6 +165,20 @@ def test_what_is_drawn() -> None:
     run(story())
 
 
+def test_plain_signs() -> None:
+    async def story() -> None:
+        app = Alone(ChatSettings(plain=True))
+        async with app.run_test(size=(34, 30)) as pilot:
+            app.query_one(Sidebar).show(SOME, 2)
+            await pilot.pause()
+            drawn = "\n".join(lines(app.query_one(ConversationList)))
+            assert "> Marmalade" in drawn
+            assert " + work" in drawn
+            assert not set("▌▸⌕") & set(drawn)
+
+    run(story())
+
+
 def test_keys_say_what_is_wanted() -> None:
     async def story() -> None:
         async with alone() as (app, pilot, widget):
