@@ -9,8 +9,9 @@ import re
 
 # A last line that may become anything: a mark of a list, a heading, a quote, a fence, a rule.
 _UNDECIDED = re.compile(
-    r"(?:^|\n)[ \t>]*(?:[-*+]+|\d{1,3}[.)]?|#{1,6}|=+|>+|`{1,2}|~{1,2}|\||(?:- ?){2,}|(?:\* ?){2,})[ \t]*$"
+    r"[ \t>]*(?:[-*+]+|\d{1,3}[.)]?|#{1,6}|=+|`{1,2}|~{1,2}|\||(?:- ?){2,}|(?:\* ?){2,})?[ \t]*$",
 )
+_MAX_UNDECIDED = 40
 _FENCE = re.compile(r"^[ \t>]*(?:[-*+] +|\d{1,3}[.)] +)?(```|~~~)", re.MULTILINE)
 _DELIMITER = re.compile(r"[ \t|:\-]*$")
 _TICKS = re.compile(r"`+")
@@ -22,9 +23,9 @@ def calm(text: str) -> str:
     """`text` as it is best shown while more of it is to come."""
     if len(_FENCE.findall(text)) % 2:
         return text
-    undecided = _UNDECIDED.search(text)
-    if undecided:
-        text = text[: undecided.start()]
+    above, _, line = text.rpartition("\n")
+    if line and len(line) <= _MAX_UNDECIDED and _UNDECIDED.match(line):
+        text = above
     start = text.rfind("\n\n") + 2 if "\n\n" in text else 0
     last = text[start:]
     if last.lstrip(" \t").startswith("|"):
@@ -50,6 +51,11 @@ def _table(text: str) -> str:
 
 def close(text: str) -> str:
     """Running text with what is open in it closed: code, emphasis, a link."""
+    body = text.rstrip()
+    return _close(body) + text[len(body) :]
+
+
+def _close(text: str) -> str:
     at = 0
     plain: list[str] = []
     while match := _TICKS.search(text, at):
@@ -83,4 +89,4 @@ def _emphasis(text: str, plain: str) -> str:
             opened.pop()
         elif after and not after.isspace():
             opened.append(mark)
-    return text.rstrip() + "".join(reversed(opened)) if opened else text
+    return text.rstrip() + "".join(reversed(opened))

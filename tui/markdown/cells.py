@@ -17,6 +17,15 @@ _JOINERS = frozenset("\u200d\ufe0e\ufe0f\u20e3")
 _SKIN = range(0x1F3FB, 0x1F400)
 
 
+# A joiner with nothing to join: Rich takes the next character for part of what stands before.
+_LOOSE = re.compile("\u200d(?=[\u0000-\u02ff]|$)")
+
+
+def joined(text: str) -> str:
+    """`text` without joiners that join nothing, such as the last one of an emoji that is still being written."""
+    return _LOOSE.sub("", text) if "\u200d" in text else text
+
+
 def cells(text: str) -> int:
     """The columns of `text`."""
     return len(text) if text.isascii() else cell_len(text)
@@ -55,9 +64,10 @@ def breaks(text: str, width: int) -> list[tuple[int, int, str]]:
         if word.isspace():
             column += size
             continue
-        if column + size > width and end > start:
-            found.append((start, end, glue))
-            glue = "" if at == end else " "
+        if column + size > width:
+            if end > start:
+                found.append((start, end, glue))
+                glue = "" if at == end else " "
             start, column = at, 0
         end = at + len(word)
         column += size

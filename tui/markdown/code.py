@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from localllm_tui.markdown.cells import joined
 from localllm_tui.markdown.values import Piece
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _style(token_type: Any) -> str:
 
 def highlight(text: str, language: str) -> tuple[CodeLine, ...]:
     """All lines of `text`, coloured; plain where the language is not known."""
-    text = text.expandtabs(4)
+    text = joined(text.expandtabs(4))
     lexer = _lexer(language.lower())
     if lexer is None or len(text) > _MAX_CHARS or any(len(line) > _MAX_LINE for line in text.split("\n")):
         return tuple((Piece(line),) if line else () for line in text.split("\n"))
@@ -125,13 +126,13 @@ class GrowingCode:
         Whole lines do not change between calls; there may be more.
         """
         first = num_old = len(self._text)
-        whole = [line.expandtabs(4)[:_MAX_LINE] for line in lines[num_old:-1]]
+        whole = [joined(line.expandtabs(4)) for line in lines[num_old:-1]]
         if whole:
             first = self._start(num_old)
             del self._lines[first:]
             self._text.extend(whole)
             self._colour(first)
-        last = lines[-1].expandtabs(4) if lines else ""
+        last = joined(lines[-1].expandtabs(4)) if lines else ""
         tail = self._colour_line(last)
         return [*self._lines, tail], first
 

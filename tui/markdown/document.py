@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _STEP = 4_096
 # A single block longer than this is cut; a table may be longer, so that its columns stay.
 _MAX_BLOCK = 8_192
-_MAX_TABLE = 32_768
+_MAX_TABLE = 12_288
 _LISTS = ("bullet_list_open", "ordered_list_open")
 
 
@@ -137,9 +137,11 @@ class Document:
             self._tail = self._tail.lstrip("\n")
             if self._open_fence():
                 continue
-            text = calm(self._tail)
-            tokens = tokens_of(text)
-            if not (self._settle_blocks(text, tokens) or self._settle_entries(tokens) or self._settle_part(tokens)):
+            tokens = tokens_of(self._tail)
+            if not (self._settle_blocks(tokens) or self._settle_entries(tokens) or self._settle_part(tokens)):
+                text = calm(self._tail)
+                if text != self._tail:
+                    tokens = tokens_of(text)
                 self._shown = Reader(text, self._num_code, self._entry).blocks(tokens)
                 return
 
@@ -152,12 +154,12 @@ class Document:
         self._take(rest)
         return True
 
-    def _settle_blocks(self, text: str, tokens: list[Token]) -> bool:
+    def _settle_blocks(self, tokens: list[Token]) -> bool:
         """All blocks but the last."""
         last = self._last_start(tokens, 0, len(tokens))
         if not last:
             return False
-        reader = Reader(text, self._num_code, self._entry)
+        reader = Reader(self._tail, self._num_code, self._entry)
         self._blocks.extend(reader.blocks(tokens[:last]))
         self._num_code, self._entry = reader.num_code, None
         self._tail = self._tail[self._start_of(tokens[last]) :]

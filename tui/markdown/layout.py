@@ -12,7 +12,7 @@ from localllm_tui.markdown.wrap import EMPTY, cut_pieces, wrap
 
 from localllm.terminal_text import cut
 
-# Nested deeper than this, text has no room: the indentation stops there.
+# Where nesting leaves less than this, what is nested stands below its mark, with all the room there is.
 _MIN_WIDTH = 8
 
 
@@ -45,18 +45,15 @@ def block_lines(block: Block, width: int) -> list[Line]:
             return _items(block, width)
         case Quote(blocks):
             bar = Piece("▎ ", styles.QUOTE_BAR)
-            return [_indent(line, bar) for line in layout(blocks, _inner(width, 2))]
+            if width < _MIN_WIDTH + 2:
+                return layout(blocks, width)
+            return [_indent(line, bar) for line in layout(blocks, width - 2)]
         case Table():
             return table_lines(block, width)
         case Rule():
             return [Line((Piece("─" * width, styles.RULE),), width, width)]
         case Math(text):
-            lines = wrap((Piece(readable(text), styles.MATH),), _inner(width, 2))
-            return [_indent(line, Piece("  ")) for line in lines]
-
-
-def _inner(width: int, taken: int) -> int:
-    return max(min(width, _MIN_WIDTH), width - taken)
+            return [_indent(line, Piece("  ")) for line in wrap((Piece(readable(text), styles.MATH),), width - 2)]
 
 
 def _indent(line: Line, before: Piece, is_text: bool = False) -> Line:
@@ -72,7 +69,10 @@ def _items(block: Items, width: int) -> list[Line]:
             lines.append(EMPTY)
         room = cells(item.mark) + 1
         mark, blank = Piece(f"{item.mark} ", styles.MARK), Piece(" " * room)
-        inner = _item_blocks(item.blocks, _inner(width, room)) or [EMPTY]
+        if width < _MIN_WIDTH + room:
+            lines += [Line((Piece(item.mark, styles.MARK),), room - 1), *_item_blocks(item.blocks, width)]
+            continue
+        inner = _item_blocks(item.blocks, width - room) or [EMPTY]
         lines.extend(_indent(line, mark if index == 0 else blank, index == 0) for index, line in enumerate(inner))
     return lines
 

@@ -3,10 +3,12 @@ r"""Formulas as text: `$a$`, `$$a$$`, `\(a\)` and `\[a\]` are kept whole, and si
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from markdown_it import MarkdownIt
-from markdown_it.rules_block import StateBlock
-from markdown_it.rules_inline import StateInline
+if TYPE_CHECKING:  # loaded with the first text, not for the first frame
+    from markdown_it import MarkdownIt
+    from markdown_it.rules_block import StateBlock
+    from markdown_it.rules_inline import StateInline
 
 _MAX_INLINE = 500
 _INLINE = re.compile(

@@ -41,6 +41,8 @@ def parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
     made = MarkdownIt("commonmark", {"html": False, "maxNesting": _MAX_NESTING}).enable(["table", "strikethrough"])
+    # An address given further down would change what is settled above; it is shown where it stands instead.
+    made.disable(["reference"])
     add_math(made)
     return made
 

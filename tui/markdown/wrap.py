@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localllm_tui.markdown.cells import breaks, cells
+from localllm_tui.markdown.cells import breaks, cells, joined
 from localllm_tui.markdown.values import Line, Piece
 
 EMPTY = Line((), 0)
@@ -14,7 +14,7 @@ def wrap(pieces: tuple[Piece, ...], width: int) -> list[Line]:
     for part in _split(pieces):
         text = "".join(piece.text for piece in part)
         parts = breaks(text, width)
-        if len(parts) == 1 and parts[0][1] == len(text):
+        if len(parts) == 1 and parts[0][:2] == (0, len(text)):
             lines.append(Line(tuple(part), cells(text)))
             continue
         lines.extend(
@@ -27,7 +27,8 @@ def wrap(pieces: tuple[Piece, ...], width: int) -> list[Line]:
 def _split(pieces: tuple[Piece, ...]) -> list[list[Piece]]:
     """Pieces by the line ends in them."""
     lines: list[list[Piece]] = [[]]
-    for piece in pieces:
+    for each in pieces:
+        piece = each._replace(text=joined(each.text)) if "\u200d" in each.text else each
         if "\n" not in piece.text and "\t" not in piece.text:
             lines[-1].append(piece)
             continue
