@@ -55,6 +55,14 @@ class ModelList(OptionList):
         if self._groups and self._columns != self._drawn_for:
             self._draw()
 
+    def on_click(self, event: events.Click) -> None:
+        """The first click looks at a model, a click on the one that is highlighted takes it."""
+        clicked = event.style.meta.get("option")
+        if clicked is None or clicked == self.highlighted or self.options[clicked].disabled:
+            return
+        event.prevent_default()
+        self.highlighted = clicked
+
     @property
     def _columns(self) -> int:
         return max(8, self.scrollable_content_region.width)
