@@ -65,6 +65,8 @@ def request_of(
         sampling=wishes.sampling,
         tools=tools,
         tool_choice=choice,
+        # Made to call, a small model would go on calling for as long as a grammar lets it.
+        parallel_tool_calls=choice.mode != "required",
         truncate=wishes.truncate,
         think=wishes.think,
         request_id=uuid.uuid4().hex,

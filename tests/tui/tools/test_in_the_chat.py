@@ -136,6 +136,7 @@ def test_only_the_next_answer_is_made_to_call(tmp_path: Path) -> None:
             await host.until(lambda: len(host.backend.requests) == 3)
             choices = [(request.tool_choice.mode, request.tool_choice.names) for request in host.backend.requests]
             assert choices == [("required", ("echo__pid",)), ("auto", ()), ("auto", ())]
+            assert [request.parallel_tool_calls for request in host.backend.requests] == [False, True, True]
 
     run(story())
 
