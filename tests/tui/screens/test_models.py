@@ -152,7 +152,8 @@ def test_what_is_here_and_what_there_is_to_be_had() -> None:
             assert "Apache" not in about.split("licence")[0]
             await shown.choose("qwen3:0.6b")
             await shown.until(lambda: "1.0 GB of 16.0 GB" in shown.text("#models-facts"))
-            assert "localllm tune" in " ".join(shown.text("#models-facts").split()), "nothing measured says how to get a figure"
+            about = " ".join(shown.text("#models-facts").split())
+            assert "localllm tune" in about, "nothing measured says how to get a figure"
 
     run(story())
 
