@@ -37,7 +37,8 @@ class PickScreen(ModalScreen[str | None]):
     DEFAULT_CSS = """
     PickScreen { align: center middle; background: $background 60%; }
     PickScreen > Vertical {
-        width: 60; max-width: 96%; height: auto; max-height: 80%; padding: 1 2; background: $surface;
+        width: 60; max-width: 96%; height: auto; max-height: 80%; padding: 0 1; background: $surface;
+        border: round $border-blurred;
     }
     PickScreen Label { width: 100%; text-style: bold; padding: 0 1; }
     PickScreen Input {
@@ -49,7 +50,7 @@ class PickScreen(ModalScreen[str | None]):
         text-wrap: nowrap; text-overflow: ellipsis;
         & > .option-list--option { padding: 0 1; }
         & > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: none; }
-        &:nocolor > .option-list--option-highlighted { text-style: reverse; }
+        &:nocolor > .option-list--option-highlighted { text-style: underline; }
     }
     """
 

@@ -21,6 +21,7 @@ from localllm.errors import LocalLLMError
 from localllm.terminal_text import cut, safe_line, width
 
 Place = tuple[int, int | None]
+Snippet = tuple[tuple[str, bool], ...]
 _WHO = {"user": "You  ", "assistant": "", "tool": "Tool  ", "system": "System  "}
 
 
@@ -41,7 +42,8 @@ class SearchScreen(ModalScreen[Place | None]):
     DEFAULT_CSS = """
     SearchScreen { align: center top; background: $background 60%; }
     SearchScreen > Vertical {
-        width: 100; max-width: 100%; height: 100%; margin: 2 2; padding: 1 2; background: $surface;
+        width: 100; max-width: 100%; height: 100%; margin: 2 2; padding: 0 1; background: $surface;
+        border: round $border-blurred;
     }
     SearchScreen.-narrow > Vertical { margin: 0; padding: 0 1; }
     SearchScreen #search-line { height: 1; }
@@ -55,7 +57,7 @@ class SearchScreen(ModalScreen[Place | None]):
         text-wrap: nowrap; text-overflow: ellipsis;
         & > .option-list--option { padding: 0 1; }
         & > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: none; }
-        &:nocolor > .option-list--option-highlighted { text-style: reverse; }
+        &:nocolor > .option-list--option-highlighted { text-style: underline; }
     }
     SearchScreen #search-found { height: 1; color: $text-muted; padding: 0 1; }
     """
@@ -155,12 +157,23 @@ class SearchScreen(ModalScreen[Place | None]):
         self.dismiss((hit.conversation.id, hit.node))
 
 
+def _led(snippet: Snippet, room: int) -> Snippet:
+    """A snippet with at most `room` columns before what was found, so that this can be seen on a short line."""
+    first = next((place for place, (_, is_found) in enumerate(snippet) if is_found), 0)
+    before = "".join(piece for piece, _ in snippet[:first])
+    if width(safe_line(before)) <= room:
+        return snippet
+    kept = before[-max(1, room - 1) :]
+    start = kept.find(" ") + 1
+    return (("…" + kept[start:], False), *snippet[first:])
+
+
 def _lines(hit: Hit, columns: int, now: float, is_more: bool) -> Content:
     """A hit: the conversation with its age, then the line that was found; a further one of a conversation without."""
     who = _WHO.get(hit.role or "", "")
     snippet: list[str | tuple[str, str]] = [("  " + who, "$text-muted")]
     room = columns - 2 - width(who)
-    for piece, is_found in hit.snippet:
+    for piece, is_found in _led(hit.snippet, room // 2):
         text = cut(safe_line(piece), room)
         room -= width(text)
         snippet.append((text, "bold $accent" if is_found else "$text-muted"))

@@ -135,6 +135,7 @@ class ConversationList(ScrollView, can_focus=True):
         self._hover: int | None = None
         self._open_folders: set[str] = set()
         self._words = ""
+        self._height = 0
 
     # --- what is shown ------------------------------------------------------------------------------------------------
 
@@ -178,8 +179,15 @@ class ConversationList(ScrollView, can_focus=True):
         self.refresh()
 
     def on_resize(self) -> None:
-        """The lines are as wide as the list."""
+        """The lines are as wide as the list. Where it comes into sight, so does what is under the cursor."""
         self.virtual_size = Size(self.size.width, self._rows.num_lines)
+        if self.size.height != self._height:
+            self._height = self.size.height
+            self._scroll_to_cursor()
+
+    def on_focus(self) -> None:
+        """Keys move what is seen."""
+        self.call_after_refresh(self._scroll_to_cursor)
 
     @property
     def _is_plain(self) -> bool:

@@ -79,6 +79,18 @@ def test_hits_are_shown_and_the_chosen_place_is_given() -> None:
     asyncio.run(story())
 
 
+def test_what_was_found_is_seen_on_a_short_line() -> None:
+    long = hit(1, 2, "…a very long way before it comes to what was ", "found", " and on")
+
+    async def story() -> None:
+        async with alone(lambda _: (long,), size=(40, 12)) as (app, pilot):
+            await pilot.press("f")
+            await wait_until(pilot, lambda: len(shown(app)) == 1)
+            assert "…what was found and" in shown(app)[0]
+
+    asyncio.run(story())
+
+
 def test_an_answer_to_earlier_words_is_dropped() -> None:
     slow, asked = threading.Event(), []
 

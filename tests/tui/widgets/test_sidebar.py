@@ -282,6 +282,9 @@ def test_a_new_list_moves_neither_cursor_nor_what_is_seen() -> None:
             await pilot.pause()
             assert widget.chosen == chosen
             assert lines(widget) == before
+            widget.scroll_to(y=0, animate=False)
+            await pilot.resize_terminal(34, 14)
+            await wait_until(pilot, lambda: any(chosen.title in line for line in lines(widget)))
             # Where the one under the cursor is gone, the cursor is on the first.
             app.query_one(Sidebar).show(fresh, None)
             await pilot.pause()
