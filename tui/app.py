@@ -59,7 +59,7 @@ class ChatApp(DressedApp):
     def on_mount(self) -> None:
         """First the screen, then what takes time."""
         self._open(self.options.database)
-        self.call_after_refresh(self._make_ready)
+        self.call_after_refresh(lambda: self.run_worker(self._make_ready(), group="backend"))
 
     def _open(self, database: Path) -> None:
         try:

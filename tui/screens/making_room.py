@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,6 +18,10 @@ from localllm.errors import ContextLengthError, LocalLLMError
 if TYPE_CHECKING:
     from localllm_tui.screens.chat import ChatScreen
 
+# How long sending may wait for a Backend that is being made, and for a prompt to be counted.
+_READY_S = 0.05
+_COUNTED_S = 2.0
+
 
 async def has_room(screen: ChatScreen, draft: Draft) -> bool:
     """Whether `draft` may be sent: it fits well, or the person chose what is to be done. Never keeps anybody waiting
@@ -25,8 +30,11 @@ async def has_room(screen: ChatScreen, draft: Draft) -> bool:
     if screen.open.wishes.truncate == "oldest":
         return True
     try:
-        room = await count_prompt(await screen.backend(), screen.open, draft)
-    except LocalLLMError:
+        async with asyncio.timeout(_READY_S):
+            backend = await screen.backend()
+        async with asyncio.timeout(_COUNTED_S):
+            room = await count_prompt(backend, screen.open, draft)
+    except (LocalLLMError, TimeoutError):
         return True  # sending says it better
     return room is None or not room.is_near or await _choose(screen, room, draft)
 
