@@ -154,7 +154,7 @@ def test_three_kills_open_the_circuit_with_the_reason_and_a_load_closes_it(model
 
 
 def test_requests_over_three_models_with_memory_for_one(models: tuple[str, str, str]) -> None:
-    """F15, in short: all are answered, and no stream is cut for another."""
+    """F15, in short: all are answered, no stream is cut for another, and each model is loaded once for all of its."""
 
     async def main() -> None:
         # 98 MiB of weights and some of cells and scratch: one fits, two do not.
@@ -177,6 +177,45 @@ def test_requests_over_three_models_with_memory_for_one(models: tuple[str, str, 
             assert len(pids) == 3, "a model was loaded more than once"
 
     run(main)
+
+
+@pytest.mark.long
+def test_fifty_at_once_over_three_models_with_memory_for_one(models: tuple[str, str, str]) -> None:
+    """F15: for ten minutes nobody fails, nobody is cut, and nobody waits for more than three models' turns."""
+    seconds = float(os.environ.get("LOCALLLM_SWAP_SECONDS", "600"))
+
+    async def main() -> None:
+        async with opened(memory_bytes=260 << 20) as service:
+            pids: set[int] = set()
+            waits: list[float] = []
+            num_answers = 0
+            over = time.monotonic() + seconds
+
+            async def ask(number: int) -> None:
+                nonlocal num_answers
+                while (began := time.monotonic()) < over:
+                    request = stream(service, models[number % 3], SamplingParams(temperature=0, max_tokens=8))
+                    first = True
+                    async for event in request:
+                        if isinstance(event, TextDelta) and first:
+                            first = False
+                            waits.append(time.monotonic() - began)
+                            pids.update(model.pid for model in await service.list_loaded())
+                    assert not first
+                    num_answers += 1
+                    number += 1
+
+            await asyncio.gather(*(ask(number) for number in range(50)))
+            print(f"{num_answers} answers, {len(pids)} loads, the longest wait {max(waits):.1f} s")
+            # Those who wait for a model are served together: a load is for several answers, or swapping never ends.
+            assert num_answers >= 4 * len(pids)
+            assert max(waits) < 60
+
+    async def bounded() -> None:
+        async with asyncio.timeout(seconds + 120):
+            await main()
+
+    asyncio.run(bounded())
 
 
 def test_a_failed_load_holds_nothing(models: tuple[str, str, str], tmp_path: Path) -> None:

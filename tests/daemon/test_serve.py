@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -38,8 +39,9 @@ def test_it_says_where_it_listens_and_answers() -> None:
 
 @posix
 def test_one_signal_lets_running_answers_end() -> None:
-    """F08: the port is closed at once, the stream comes whole, the exit status is 0."""
-    with program() as daemon, begin(daemon, "slow", b"word1") as sock:
+    """F08: the port is closed at once, twenty streams come whole, the exit status is 0."""
+    with program() as daemon, contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(begin(daemon, "slow 150", b"word1")) for _ in range(20)]
         daemon.process.send_signal(signal.SIGTERM)
         assert daemon.process.stderr is not None
         daemon.said.append(daemon.process.stderr.readline())
@@ -50,9 +52,10 @@ def test_one_signal_lets_running_answers_end() -> None:
             except (ConnectionRefusedError, ConnectionResetError):  # reset: it was in line when the port closed
                 break
             assert time.monotonic() < until, "the port is still open"
-        rest = read_all(sock)
-        assert b"word499" in rest
-        assert b"[DONE]" in rest
+        for sock in socks:
+            rest = read_all(sock)
+            assert b"word149" in rest
+            assert b"[DONE]" in rest
         assert daemon.end() == 0
 
 
@@ -83,11 +86,21 @@ def test_two_signals_leave_at_once() -> None:
 
 
 @posix
-def test_past_its_limit_a_drain_cuts_what_is_left() -> None:
-    with program("--drain", "0.2") as daemon, begin(daemon, "hang", b"waiting") as sock:
+@pytest.mark.parametrize("drain_s", [0.2, pytest.param(30.0, marks=pytest.mark.long)])
+def test_past_its_limit_a_drain_cuts_what_is_left(drain_s: float) -> None:
+    """F08: with an error event, and the exit status that `localllm serve --help` names."""
+    options = ("--drain", "0.2") if drain_s < 30 else ()
+    with program(*options) as daemon, begin(daemon, "hang", b"waiting") as sock:
+        sock.settimeout(40)
+        began = time.monotonic()
         daemon.process.send_signal(signal.SIGTERM)
-        assert b"shutting_down" in read_all(sock)
+        rest = read_all(sock)
+        assert drain_s <= time.monotonic() - began < drain_s + 1.0
+        assert b"shutting_down" in rest
+        assert b"[DONE]" not in rest
         assert daemon.end() == 1
+    help_text = " ".join(localllm("serve", "--help").stdout.split())
+    assert "Exit code 0 after an orderly end, 1 when answers had to be cut" in help_text
 
 
 def test_a_second_daemon_on_the_port_is_told_so() -> None:
