@@ -46,8 +46,8 @@ def of_argument(text: str, cursor: int, name: str, words: Iterable[tuple[str, st
     begun = text[len(head) : cursor]
     if not text.startswith(head) or cursor < len(head) or any(char.isspace() for char in begun):
         return ()
-    found = [(word, note) for word, note in words if begun.lower() in word]
-    found.sort(key=lambda pair: not pair[0].startswith(begun.lower()))
+    found = [(word, note) for word, note in words if begun.lower() in word.lower()]
+    found.sort(key=lambda pair: not pair[0].lower().startswith(begun.lower()))
     return tuple(Completion(len(head), cursor, word + " ", word, note) for word, note in found[:MAX_SHOWN])
 
 

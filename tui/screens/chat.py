@@ -9,7 +9,6 @@ from typing import ClassVar
 from localllm_tui.history.history import History
 from localllm_tui.history.values import Attachment, Draft
 from localllm_tui.options import ChatOptions
-from localllm_tui.prompt import sampling
 from localllm_tui.screens import attention
 from localllm_tui.screens.commands import COMMANDS, command
 from localllm_tui.screens.exchanging import ExchangingScreen
@@ -79,7 +78,7 @@ class ChatScreen(WithModels, ExchangingScreen, WithTree, WithPrompts):
                 yield Composer(
                     self.options.settings,
                     commands=tuple(known.words() for known in COMMANDS),
-                    argument_words={"set": sampling.names()},
+                    argument_words=self.argument_words(),
                     count_tokens=self.count_tokens,
                 )
                 yield GaugeBar()

@@ -18,6 +18,7 @@ from textual.binding import Binding, BindingType
 from localllm.api import Backend
 from localllm.errors import LocalLLMError
 from localllm.paths import chat_settings_file
+from localllm.terminal_text import cut
 
 _NUM_ELSEWHERE = 200
 
@@ -93,6 +94,14 @@ class WithPrompts(WholeScreen):
 
     def _take_settings(self, settings: ChatSettings) -> None:
         self.options = msgspec.structs.replace(self.options, settings=settings)
+        self.composer.argument_words.update(self.argument_words())
+
+    def argument_words(self) -> dict[str, tuple[tuple[str, str], ...]]:
+        """What may stand behind commands of this screen, with its meaning."""
+        settings = self.options.settings
+        found = {"persona": personas.personas(settings), "snippet": personas.snippets(settings)}
+        named = {name: tuple((one.name, cut(one.text, 60)) for one in among) for name, among in found.items()}
+        return {"set": sampling.names(), **named}
 
     # --- sampling -----------------------------------------------------------------------------------------------------
 

@@ -86,7 +86,8 @@ class Composer(Vertical):
         self.folder = folder or Path.cwd()
         self.count_tokens = count_tokens
         self._chips = AttachmentChips()
-        self._box = PromptBox(self.settings, self.folder, commands, dict(argument_words or {}))
+        self.argument_words = dict(argument_words or {})
+        self._box = PromptBox(self.settings, self.folder, commands, self.argument_words)
         self._area = self._box.area
         self._edits: int | None = None
         self._attached = Attached()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
+from collections.abc import Iterator
 
 from localllm_tui.prompt import editor
 from textual.app import App, SuspendNotSupported
@@ -16,7 +19,7 @@ async def edit_outside(app: App[object], text: str) -> str:
     words = editor.command(os.environ)
     failed: LocalLLMError | None = None
     try:
-        with app.suspend(), app.batch_update():
+        with _deaf(), app.suspend(), app.batch_update():
             try:
                 text = await asyncio.to_thread(editor.edit, text, words)
             except LocalLLMError as exc:  # raised in here, it would leave the terminal given away
@@ -27,3 +30,17 @@ async def edit_outside(app: App[object], text: str) -> str:
     if failed is not None:
         raise failed
     return text
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Ctrl+C is the editor's while it has the terminal. A child does not inherit a handler that does nothing."""
+    try:
+        before = signal.signal(signal.SIGINT, lambda *_: None)
+    except ValueError:  # not in the main thread, which has no terminal to give away
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)

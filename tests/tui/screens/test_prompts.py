@@ -12,6 +12,7 @@ from localllm_tui.screens.persona import PersonaScreen
 from localllm_tui.screens.preview import PreviewScreen
 from localllm_tui.screens.snippets import SnippetScreen
 from localllm_tui.widgets.attachment_chips import Chip
+from localllm_tui.widgets.completion import CompletionList
 
 from tests.tui.host import Host, chat_host, run
 
@@ -103,7 +104,10 @@ def test_a_prompt_is_kept_in_chat_toml_and_there_at_once(tmp_path: Path, monkeyp
             await host.until(lambda: f"kind is in {file}" in _told(host))
             await host.say("/system other")
             await host.until(lambda: host.screen.open.conversation.system == "other")
-            await host.say("/persona kind")
+            host.composer.text = ""
+            await host.pilot.press(*(key if key != " " else "space" for key in ["slash", *"persona ki"]))
+            await host.until(lambda: host.composer.query_one(CompletionList).current)
+            await host.pilot.press("enter", "enter")
             await host.until(lambda: host.screen.open.conversation.system == "Be {kind}.")
 
     run(story())
