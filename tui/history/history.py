@@ -203,7 +203,9 @@ class History:
 
     def take_in(self, given: Iterable[Bundle]) -> TakenIn:
         """Keep what is not here yet: all of it or, after an error, nothing. May take seconds; call it in a thread."""
-        mark, made, num_known, waiting = -time.time(), [], 0, iter(given)
+        mark, waiting = -time.time(), iter(given)
+        made: list[int] = []
+        num_known = 0
         try:
             while part := list(islice(waiting, _BUNDLES)):
                 with self._db.write() as connection:
