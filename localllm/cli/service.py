@@ -109,7 +109,8 @@ def _unit(args: Sequence[str]) -> Unit:
     elif sys.platform == "win32":
         system = "windows"
     command = (sys.executable, "-P", "-m", "localllm", "serve", *args)
-    return service_units.unit(system, command, service_units.carried(os.environ), Path.home())
+    user = service_units.account(os.environ) if system == "windows" else ""
+    return service_units.unit(system, command, service_units.carried(os.environ), Path.home(), user)
 
 
 def _show(output: Output, unit: Unit | None, commands: Sequence[Sequence[str]]) -> None:

@@ -32,9 +32,17 @@ def carried(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: environ[name] for name in _CARRIED if environ.get(name)}
 
 
-def unit(system: System, command: Sequence[str], environ: Mapping[str, str], home: Path) -> Unit:
-    """The service of one system. `command` starts the daemon."""
-    return {"systemd": _systemd, "launchd": _launchd, "windows": _windows}[system](command, environ, home)
+def account(environ: Mapping[str, str]) -> str:
+    """This user as Windows names one; "" elsewhere."""
+    domain, name = environ.get("USERDOMAIN", ""), environ.get("USERNAME", "")
+    return f"{domain}\\{name}" if domain and name else name
+
+
+def unit(system: System, command: Sequence[str], environ: Mapping[str, str], home: Path, user: str = "") -> Unit:
+    """The service of one system. `command` starts the daemon; `user` is whose it is, where that has to be said."""
+    if system == "windows":
+        return _windows(command, environ, home, user)
+    return {"systemd": _systemd, "launchd": _launchd}[system](command, environ, home)
 
 
 def _systemd(command: Sequence[str], environ: Mapping[str, str], home: Path) -> Unit:
@@ -102,13 +110,18 @@ def _launchd(command: Sequence[str], environ: Mapping[str, str], home: Path) -> 
     )
 
 
-def _windows(command: Sequence[str], environ: Mapping[str, str], home: Path) -> Unit:
+def _windows(command: Sequence[str], environ: Mapping[str, str], home: Path, user: str) -> Unit:
     path = home / "AppData" / "Local" / NAME / f"{NAME}-task.xml"
     program, arguments = _windows_words(command, environ)
+    # A task for the login of whomever is for administrators to make.
+    whose = f"      <UserId>{escape(user)}</UserId>\n" if user else ""
     text = (
         '<?xml version="1.0" encoding="UTF-16"?>\n'
         '<Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">\n'
-        "  <Triggers>\n    <LogonTrigger>\n      <Enabled>true</Enabled>\n    </LogonTrigger>\n  </Triggers>\n"
+        f"  <Triggers>\n    <LogonTrigger>\n      <Enabled>true</Enabled>\n{whose}    </LogonTrigger>\n  </Triggers>\n"
+        f'  <Principals>\n    <Principal id="Author">\n{whose}'
+        "      <LogonType>InteractiveToken</LogonType>\n      <RunLevel>LeastPrivilege</RunLevel>\n"
+        "    </Principal>\n  </Principals>\n"
         "  <Settings>\n"
         "    <MultipleInstancesPolicy>IgnoreNew</MultipleInstancesPolicy>\n"
         "    <DisallowStartIfOnBatteries>false</DisallowStartIfOnBatteries>\n"
