@@ -56,10 +56,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A model in memory, and the right to use it."""
+    """A model in memory, and the right to use it. `was_quiet`: no engine was at work then."""
 
     lease: Lease
     manifest: Manifest
+    was_quiet: bool
 
 
 class Service:
@@ -247,9 +248,13 @@ class Service:
     def _observe(self, opened: _Opened, request: GenerationRequest, finished: Finished) -> None:
         """Keep how fast an answer was that nothing else slowed down."""
         engine, manifest = opened.lease.engine, opened.manifest
-        is_alone = engine.num_active <= 1 and request.n == 1 and not request.deterministic
+        is_alone = opened.was_quiet and self._num_active() <= 1 and request.n == 1 and not request.deterministic
         if is_alone and engine.info is not None and is_hashed(manifest):
             self._speeds.note(weights_id(manifest, ()), manifest.name, engine.info.device, finished)
+
+    def _num_active(self) -> int:
+        """Requests under way, over all engines: they share one machine."""
+        return sum(engine.num_active for engine in self._pool.engines())
 
     # --- bringing a model into memory -----------------------------------------------------------------------------
 
@@ -269,7 +274,7 @@ class Service:
         manifest = prepared[0][0]
         plan = functools.partial(self._plan, prepared[0], prepared[1] if len(prepared) > 1 else None)
         async for news in relay(lambda report: self._pool.acquire(manifest.name, plan, report, **wishes)):
-            yield _Opened(news, manifest) if isinstance(news, Lease) else news
+            yield _Opened(news, manifest, not self._num_active()) if isinstance(news, Lease) else news
 
     async def _opened(self, model: str, **wishes: Any) -> Lease:
         async for item in self._open(model, **wishes):

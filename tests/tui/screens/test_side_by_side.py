@@ -17,9 +17,12 @@ from localllm_tui.widgets.model_list import ModelList
 from localllm_tui.widgets.model_picker import ModelPicker
 from textual.widgets import Button, Static
 
-from localllm.api import ChatRequest, Progress
+from localllm.api import ChatRequest, LoadOptions, Progress, SamplingParams
+from localllm.config import Settings
 from localllm.errors import EngineCrashedError
-from tests.tui.host import MODEL, Host, Script, chat_host, run
+from localllm.service import Service
+from localllm.store.describe import describe
+from tests.tui.host import MODEL, Host, Script, chat_host, run, wait_until
 from tests.tui.screens.finding import FindingBackend
 
 OTHER = "qwen3:0.6b"
@@ -194,3 +197,32 @@ def test_a_pull_goes_on_while_one_talks_and_is_said_at_its_end(tmp_path: Path) -
             await host.until(lambda: any("qwen3:8b is installed" in n.message for n in host.app._notifications))
 
     run(story())
+
+
+@pytest.mark.weights
+def test_two_real_models_answer_and_what_they_took_is_measured(tmp_path: Path, smollm2_path: Path) -> None:
+    """Real engines, two of them: both answers stand below one question; the models' screen then knows a speed."""
+    settings = Settings(store_dir=tmp_path / "store", offline=True)
+    service = Service(settings, load_options=LoadOptions(num_ctx=512, num_slots=1, num_threads=1))
+    blob = service.store.ingest(smollm2_path, digest=None, link=True)
+    for name in (MODEL, OTHER):
+        service.store.add(describe(name, "test", [blob], [smollm2_path]))
+
+    async def story() -> None:
+        sampling = SamplingParams(temperature=0, max_tokens=40, ignore_eos=True)
+        async with chat_host(tmp_path, backend=service, sampling=sampling) as host:
+            await host.pilot.pause()
+            await ask_both(host, "Count to twenty.")
+            await wait_until(host.pilot, lambda: all(state(column) == "complete" for column in columns(host)), 60.0)
+            texts = [column.text for column in columns(host)]
+            assert texts[0] == texts[1], "the same weights, the same answer"
+            assert all("tok/s" in figures(column) for column in columns(host))
+            await host.pilot.press("1")
+            await host.until(lambda: host.app.screen is host.screen)
+            await host.say("Again.")
+            await wait_until(host.pilot, lambda: len(host.screen.open.path) == 4 and not host.screen.open.is_busy, 60.0)
+            offer = await service.finder.offer(MODEL)
+            assert offer.speed is not None
+            assert (offer.speed.basis, offer.speed.source) == ("measured", "answers")
+
+    run(story(), 120.0)
