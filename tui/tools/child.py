@@ -21,6 +21,7 @@ from mcp.client.stdio import get_default_environment
 from mcp.shared.message import SessionMessage
 
 MAX_MESSAGE_BYTES = 16_000_000
+MAX_STRAY_LINES = 10_000
 EXIT_S = 2.0
 KILL_S = 1.0
 
@@ -99,6 +100,7 @@ async def _read(
 ) -> str | None:
     """Messages to the session until there are no more; why, unless the server closed its stdout."""
     assert process.stdout is not None
+    num_stray = 0
     while True:
         try:
             line = await process.stdout.readline()
@@ -111,6 +113,9 @@ async def _read(
         try:
             message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
         except ValueError:
+            num_stray += 1
+            if num_stray > MAX_STRAY_LINES:
+                return f"it wrote more than {MAX_STRAY_LINES:,} lines that are no messages to its stdout"
             if line.strip():
                 on_log(f"(on stdout, and no message) {line[:2000].decode(errors='replace').rstrip()}")
             continue

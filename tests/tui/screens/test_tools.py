@@ -38,12 +38,12 @@ def test_servers_and_tools_are_seen_and_changed(tmp_path: Path) -> None:
         await toolbox.start()
         app = Dressed(ToolsScreen(toolbox, 1))
         async with app.run_test(size=(110, 30)) as pilot:
-            await wait_until(pilot, lambda: len(lines(pilot)) == 13)
+            await wait_until(pilot, lambda: len(lines(pilot)) == 14)
             shown = lines(pilot)
-            assert shown[0] == "● echo   ready · 11 tools"
+            assert shown[0] == "● echo   ready · 12 tools"
             assert shown[1].split() == ["●", "echo", "asks"]
-            assert "bell \\x1b[31m\\x07" in shown[11]
-            assert shown[12] == "✗ absent   there is no no-such-command"
+            assert "bell \\x1b[31m\\x07" in shown[12]
+            assert shown[13] == "✗ absent   there is no no-such-command"
             await wait_until(pilot, lambda: "echo server up" in about(pilot))
 
             await pilot.press("down")
@@ -70,7 +70,7 @@ def test_servers_and_tools_are_seen_and_changed(tmp_path: Path) -> None:
             # The server says something else of its tool: it asks again, and that is to be seen.
             write_servers(tmp_path, echo={**ECHO, "env": {"ECHO_DESCRIPTION": "\x1b]0;Other\x07"}})
             await pilot.press("r")
-            await wait_until(pilot, lambda: len(lines(pilot)) == 12 and lines(pilot)[1].endswith("asks again"))
+            await wait_until(pilot, lambda: len(lines(pilot)) == 13 and lines(pilot)[1].endswith("asks again"))
             await pilot.press("home", "down")
             await wait_until(pilot, lambda: "\\x1b]0;Other\\x07" in about(pilot))
             assert "It asks again." in about(pilot)

@@ -17,6 +17,7 @@ from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, Too
 NOTHING: dict[str, Any] = {"type": "object", "properties": {}}
 TEXT: dict[str, Any] = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 Context = ServerRequestContext[Any]
+STDOUT = os.dup(1)  # the SDK keeps its own from whoever prints
 
 # The pull of the rug: what `echo` says of itself, before and after a call of `change`.
 descriptions = [os.environ.get("ECHO_DESCRIPTION", "Gives the text back.")]
@@ -33,6 +34,7 @@ def tools() -> list[types.Tool]:
         ("hang", "Never answers; writes to the file named by text when it is cancelled.", TEXT),
         ("flood", "Answers with two million characters.", NOTHING),
         ("burst", "Answers with more than one message may hold.", NOTHING),
+        ("spill", "Writes to stdout what is no message, for ever.", NOTHING),
         ("chatter", "Writes 100,000 lines to stderr.", NOTHING),
         ("kinds", "Answers with parts of every kind.", NOTHING),
         ("pid", "Gives its process id.", NOTHING),
@@ -73,6 +75,9 @@ async def call_tool(_context: Context, params: types.CallToolRequestParams) -> t
             for number in range(100_000):
                 print(f"line {number} \x1b[31mred", file=sys.stderr)
             return said("written")
+        case "spill":
+            while True:
+                os.write(STDOUT, b"not a message\n" * 100)
         case "pid":
             return said(str(os.getpid()))
         case "kinds":

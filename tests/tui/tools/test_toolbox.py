@@ -50,7 +50,7 @@ def test_servers_that_fail_or_hang_hold_up_no_other(toolbox: Toolbox) -> None:
     assert "does nothing" in status(toolbox, "absent").notes[0]
     assert (status(toolbox, "wrong").state, status(toolbox, "off").state) == ("failed", "disabled")
     assert "mcpServers.wrong.command" in status(toolbox, "wrong").words
-    assert status(toolbox, "echo").num_tools == 11
+    assert status(toolbox, "echo").num_tools == 12
     assert toolbox.problem is None
 
 
@@ -112,6 +112,8 @@ def test_a_server_that_dies_in_mid_call_is_started_again_when_wanted(toolbox: To
     assert after.text != before
     huge = call(toolbox, "echo__burst")
     assert huge.text == "the server went away: it sent a message of more than 16 MB"
+    spilt = call(toolbox, "echo__spill")
+    assert spilt.text == "the server went away: it wrote more than 10,000 lines that are no messages to its stdout"
     assert call(toolbox, "echo__echo", text="back").text == "back"
 
 
@@ -255,13 +257,14 @@ def test_servers_end_with_a_chat_that_is_killed(tmp_path: Path) -> None:
 WITHOUT = """
 import asyncio, pathlib, sys, threading
 sys.modules["mcp"] = None
+import localllm_tui.app
 from localllm_tui.tools.toolbox import Toolbox
 
 async def main():
     empty = Toolbox(pathlib.Path(sys.argv[1]) / "none" / "mcp.json")
     await empty.start()
     await empty.settled()
-    assert not {"pydantic", "anyio", "httpx2"} & set(sys.modules), "heavy without need"
+    assert not {"pydantic", "anyio", "httpx", "httpx2"} & set(sys.modules), "heavy without need"
     assert threading.active_count() == 1
     await empty.close()
     toolbox = Toolbox(pathlib.Path(sys.argv[1]) / "mcp.json")
