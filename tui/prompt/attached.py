@@ -16,7 +16,6 @@ class Attached:
         self.held: tuple[Holding, ...] = ()
         self.mentioned: tuple[Holding, ...] = ()
         self._counts: dict[int, int] = {}
-        self._num_pastes = 0
 
     @property
     def all(self) -> tuple[Holding, ...]:
@@ -39,10 +38,11 @@ class Attached:
 
     def add_paste(self, text: str) -> None:
         """A paste that is too long to be text."""
-        self._num_pastes += 1
+        names = [one.name for one in self.held]
+        number = next(n for n in range(1, len(names) + 2) if not any(x.startswith(f"pasted text {n}") for x in names))
         num_lines = text.count("\n") + 1
         lines = f", {num_lines:,} lines" if num_lines > 1 else ""
-        self.add(Attachment(f"pasted text {self._num_pastes}{lines}", text))
+        self.add(Attachment(f"pasted text {number}{lines}", text))
 
     def remove(self, holdings: Iterable[Holding]) -> None:
         """These no more."""

@@ -29,6 +29,7 @@ class Chip(Static, can_focus=True):
         Binding("enter,space", "preview", "Look at it", id="chip.preview"),
         Binding("delete,backspace", "remove", "Take it out", id="chip.remove"),
         Binding("t", "as_text", "Turn it into text", id="chip.text"),
+        Binding("escape", "back", "Back to the text", id="chip.back"),
         Binding("left", "app.focus_previous", "The one before", id="chip.before", show=False),
         Binding("right", "app.focus_next", "The next one", id="chip.next", show=False),
     ]
@@ -69,6 +70,10 @@ class Chip(Static, can_focus=True):
     def action_as_text(self) -> None:
         """Put its text where the cursor is."""
         self._ask("text")
+
+    def action_back(self) -> None:
+        """Write on."""
+        self._ask("back")
 
     def _ask(self, what: str) -> None:
         self.post_message(self.Asked(what, self.holding))

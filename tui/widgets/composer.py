@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from localllm_tui.history.values import Attachment, Draft
 from localllm_tui.options import ChatSettings
@@ -19,6 +20,7 @@ from localllm_tui.widgets.prompt_area import PromptArea
 from localllm_tui.widgets.prompt_box import PromptBox
 from textual import events, on, work
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.message import Message
 from textual.timer import Timer
@@ -39,6 +41,10 @@ class Composer(Vertical):
     `count_tokens` counts a text in the background; it gives None where no model is loaded that could.
     """
 
+    BINDING_GROUP_TITLE = "The prompt"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("alt+a", "attachments", "To what is attached", id="composer.attachments", show=False),
+    ]
     DEFAULT_CSS = "Composer { height: auto; }"
 
     @dataclass
@@ -268,10 +274,17 @@ class Composer(Vertical):
                 words = ". ".join(part for part in (holding.problem, holding.hint, holding.note) if part)
                 self.app.notify(words, title=holding.name, severity="warning", markup=False)
             return
-        self._let_go(holding)
+        if event.what != "back":
+            self._let_go(holding)
         if event.what == "text":
             self.insert("\n\n".join(item.text for item in holding.attachments))
         self.focus()
+
+    def action_attachments(self) -> None:
+        """Among the chips."""
+        for chip in self.query(Chip):
+            chip.focus()
+            break
 
     def _let_go(self, holding: Holding) -> None:
         self._attached.remove([holding])

@@ -57,7 +57,7 @@ class PromptArea(TextArea):
         &:focus { border: round $primary; }
         & .text-area--cursor-line { background: transparent; }
     }
-    .-plain PromptArea { border: none; &:focus { border: none; } }
+    .-plain PromptArea { border: blank; &:focus { border: blank; } }
     """
 
     @dataclass
