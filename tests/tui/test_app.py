@@ -63,8 +63,8 @@ def test_a_backend_that_cannot_be_made_is_said_and_made_later(tmp_path: Path) ->
         async with app.run_test() as pilot:
             screen = app.screen
             assert isinstance(screen, ChatScreen)
-            said = lambda: [notice.message for notice in app._notifications]  # noqa: E731
-            await wait_until(pilot, lambda: "config.toml: num_ctx is no number\nmend it" in said())
+            error = "config.toml: num_ctx is no number\nmend it"
+            await wait_until(pilot, lambda: error in [notice.message for notice in app._notifications])
             await wait_until(pilot, lambda: len(tries) >= 2)
             screen.open.change(title="x")
             await pilot.press(*"hello", "enter")

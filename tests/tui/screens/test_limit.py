@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,15 @@ async def near_the_limit(host: Host, *, num_ctx: int = 1000) -> None:
     host.backend.num_ctx = host.backend.num_ctx_train = 100_000
     for num_turns in (2, 4, 6):
         host.screen.submit(Draft(OLD))
-        await host.until(lambda most=num_turns: len(host.screen.open.path) == most and not host.screen.open.is_busy)
+        await host.until(partial(_has_ended, host, num_turns))
     host.backend.loaded.clear()
     host.backend.num_ctx = num_ctx
     async for _ in host.backend.load(MODEL):
         pass
+
+
+def _has_ended(host: Host, num_turns: int) -> bool:
+    return len(host.screen.open.path) == num_turns and not host.screen.open.is_busy
 
 
 async def asked(host: Host, text: str = "more") -> OptionList:

@@ -18,7 +18,7 @@ from localllm_tui.turns.summary import summarise
 
 from localllm.api import Backend, Finished, PromptUsage, Queued, Timings, Usage
 from localllm.errors import LocalLLMError
-from tests.tui.host import MODEL, Script, ScriptedBackend, run
+from tests.tui.host import MODEL, Script, ScriptedBackend, Step, run
 from tests.tui.turns.watching import Notes
 
 
@@ -53,7 +53,7 @@ def test_figures_from_a_new_conversation_to_a_finished_answer(tmp_path: Path, mo
     async def story() -> None:
         first, second, third = asyncio.Event(), asyncio.Event(), asyncio.Event()
         usage = Usage(num_prompt_tokens=100, num_cached_tokens=40, num_output_tokens=21)
-        script = [Queued(3, 9.0), first, PromptUsage(100, 40), "ten chars.", second, "ten chars.", third]
+        script: list[Step] = [Queued(3, 9.0), first, PromptUsage(100, 40), "ten chars.", second, "ten chars.", third]
         bench = Bench(tmp_path, [*script, Finished("stop", usage, Timings(decode_s=2.0))])
         meter = bench.meter
         bench.look("hello")
