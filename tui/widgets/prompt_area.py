@@ -57,7 +57,6 @@ class PromptArea(TextArea):
         &:focus { border: round $primary; }
         & .text-area--cursor-line { background: transparent; }
     }
-    .-plain PromptArea { border: blank; &:focus { border: blank; } }
     """
 
     @dataclass
@@ -90,6 +89,7 @@ class PromptArea(TextArea):
         self._completions = completions
         self._paste_chars = paste_chars
         self._vim: Vim | None = Vim() if has_vim else None
+        self.set_class(has_vim, "-vim")
         self._show_mode()
 
     @property

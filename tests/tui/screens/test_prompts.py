@@ -115,6 +115,15 @@ def test_a_prompt_is_kept_in_chat_toml_and_there_at_once(tmp_path: Path, monkeyp
     assert list(load_chat_settings(file).personas) == ["kind"]
 
 
+def test_vims_mode_is_seen_where_there_are_no_boxes(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with chat_host(tmp_path, settings=ChatSettings(vim=True, plain=True)) as host:
+            await host.pilot.press("a", "escape")
+            await host.until(lambda: "NORMAL" in host.app.export_screenshot())
+
+    run(story())
+
+
 def test_up_finds_what_was_sent_here_and_elsewhere(tmp_path: Path) -> None:
     async def story() -> None:
         async with chat_host(tmp_path) as host:
