@@ -61,7 +61,7 @@ class CompareScreen(Screen[int | None]):
     @work(exclusive=True)
     async def _compare(self) -> None:
         comparison = await asyncio.to_thread(compare, *self._paths)
-        shown = BranchDiff(comparison, NAMES)
+        shown = BranchDiff(comparison, NAMES, plain=bool(getattr(self.app, "is_plain", False)))
         await self.query_one("#compare").mount(shown, before=self.query_one("#keep"))
         self.query_one("#wait").display = False
         shown.focus()

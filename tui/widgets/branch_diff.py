@@ -22,7 +22,7 @@ _QUIET = "$text-muted"
 
 
 class BranchDiff(VerticalScroll, can_focus=True):
-    """A Comparison. `names` are what the two sides are called."""
+    """A Comparison. `names` are what the two sides are called. `plain`: brackets mark, and nothing stands beside."""
 
     BINDING_GROUP_TITLE = "In a comparison"
     DEFAULT_CSS = """
@@ -45,8 +45,9 @@ class BranchDiff(VerticalScroll, can_focus=True):
         Binding("k", "scroll_up", "Up", id="compare.up", show=False),
     ]
 
-    def __init__(self, comparison: Comparison, names: tuple[str, str]) -> None:
+    def __init__(self, comparison: Comparison, names: tuple[str, str], *, plain: bool = False) -> None:
         super().__init__()
+        self._plain = plain
         self._comparison = comparison
         self._names = names
         self._num_shown = 0
@@ -62,7 +63,7 @@ class BranchDiff(VerticalScroll, can_focus=True):
 
     def on_resize(self, event: Resize) -> None:
         """Beside each other where each side has room for a line worth reading."""
-        self.set_class(event.size.width < NARROW_COLUMNS, "-stacked")
+        self.set_class(self._plain or event.size.width < NARROW_COLUMNS, "-stacked")
 
     def action_more(self) -> None:
         """The next rounds."""
@@ -80,20 +81,23 @@ class BranchDiff(VerticalScroll, can_focus=True):
             one.diff.by, ""
         )
         return Horizontal(
-            _side(one.left, one.diff.left, self._names[0], "-left", by),
-            _side(one.right, one.diff.right, self._names[1], "-right", by),
+            self._side(one.left, one.diff.left, self._names[0], "-left", by),
+            self._side(one.right, one.diff.right, self._names[1], "-right", by),
             classes="round",
         )
 
+    def _side(self, side: Side | None, pieces: tuple[Piece, ...], name: str, place: str, by: str) -> Vertical:
+        if side is None:
+            head, words = Content.styled(f"{name}   ends before", _QUIET), Content("")
+        else:
+            parts = ((name, "bold $foreground"), (f"   {_who(side)}", ""), (_figures(side), _QUIET), (by, _QUIET))
+            head = Content.assemble(*parts)
+            words = Content.assemble(*(self._piece(*piece) for piece in pieces))
+        return Vertical(Static(head, classes="who"), Static(words, classes="words"), classes=f"side {place}")
 
-def _side(side: Side | None, pieces: tuple[Piece, ...], name: str, place: str, by: str) -> Vertical:
-    if side is None:
-        head, words = Content.styled(f"{name}   ends before", _QUIET), Content("")
-    else:
-        parts = ((name, "bold $foreground"), (f"   {_who(side)}", ""), (_figures(side), _QUIET), (by, _QUIET))
-        head = Content.assemble(*parts)
-        words = Content.assemble(*((safe_stream(text), _MARK if differs else "") for text, differs in pieces))
-    return Vertical(Static(head, classes="who"), Static(words, classes="words"), classes=f"side {place}")
+    def _piece(self, text: str, differs: bool) -> tuple[str, str]:
+        text = safe_stream(text)
+        return (f"[{text}]" if self._plain and differs else text), (_MARK if differs else "")
 
 
 def _who(side: Side) -> str:

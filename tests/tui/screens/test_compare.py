@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from localllm_tui.history.values import Node, Stats
+from localllm_tui.options import ChatSettings
 from localllm_tui.screens.compare import CompareScreen
 from localllm_tui.widgets.branch_diff import ROUNDS_AT_ONCE, BranchDiff
 from textual.content import Content
@@ -58,6 +59,20 @@ def test_side_by_side_with_models_figures_and_marks() -> None:
             await pilot.press("end", "m", "1")
             await wait_until(pilot, lambda: app.result is not NOTHING)
             assert app.result == 2
+
+    run(story())
+
+
+def test_in_plain_mode_brackets_mark_and_nothing_stands_beside() -> None:
+    async def story() -> None:
+        app = Dressed(CompareScreen(LEFT, RIGHT), ChatSettings(plain=True))
+        async with app.run_test(size=(120, 20)) as pilot:
+            view = await compared(pilot)
+            left, right, *_ = texts(view, "words")
+            assert "[red" in left.plain
+            assert "[blue" in right.plain
+            one, other = list(view.query(".side"))[:2]
+            await wait_until(pilot, lambda: one.region.y < other.region.y)
 
     run(story())
 
