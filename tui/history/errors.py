@@ -32,6 +32,8 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as exc:
         raise _in_words(exc, path) from exc
+    except OverflowError as exc:
+        raise HistoryError("there is nothing of that number", kind="missing") from exc
     except OSError as exc:
         message = f"{path} cannot be used: {exc.strerror or exc}"
         raise HistoryError(message, hint=_hint_of_rights(path), path=str(path), kind="unusable") from exc

@@ -95,6 +95,10 @@ class ListedScreen(WholeScreen):
     def _delete_asked(self, event: Sidebar.DeleteAsked) -> None:
         self._delete(event.id)
 
+    @on(Sidebar.UndoAsked)
+    def _undo_asked(self) -> None:
+        self.action_undelete()
+
     @on(Sidebar.PinAsked)
     def _pin_asked(self, event: Sidebar.PinAsked) -> None:
         self._toggle_pin(event.id)

@@ -43,6 +43,7 @@ class ConversationList(ScrollView, can_focus=True):
         Binding("p", "ask('pin')", "Pin or unpin", id="list.pin"),
         Binding("m", "ask('move')", "Move to a folder", id="list.move"),
         Binding("d,delete", "ask('delete')", "Delete", id="list.delete"),
+        Binding("u", "ask_undo", "Bring back what was deleted last", id="list.undo"),
         Binding("o", "ask('menu')", "What can be done with it", id="list.menu"),
         Binding("slash", "ask_filter", "Filter", id="list.filter"),
         Binding("escape", "leave", "Back to the prompt", id="list.leave"),
@@ -94,6 +95,10 @@ class ConversationList(ScrollView, can_focus=True):
         """Delete it."""
 
         id: int
+
+    @dataclass
+    class UndoAsked(Message):
+        """Bring back the one deleted last."""
 
     @dataclass
     class MoveAsked(Message):
@@ -350,6 +355,10 @@ class ConversationList(ScrollView, can_focus=True):
     def action_ask_new(self) -> None:
         """A new conversation."""
         self.post_message(self.NewAsked())
+
+    def action_ask_undo(self) -> None:
+        """What was deleted last."""
+        self.post_message(self.UndoAsked())
 
     def action_ask_filter(self) -> None:
         """To the filter."""

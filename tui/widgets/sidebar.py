@@ -60,6 +60,7 @@ class Sidebar(Vertical):
     RenameAsked: TypeAlias = ConversationList.RenameAsked
     PinAsked: TypeAlias = ConversationList.PinAsked
     DeleteAsked: TypeAlias = ConversationList.DeleteAsked
+    UndoAsked: TypeAlias = ConversationList.UndoAsked
     MoveAsked: TypeAlias = ConversationList.MoveAsked
     MenuAsked: TypeAlias = ConversationList.MenuAsked
     SearchAsked: TypeAlias = ConversationList.SearchAsked

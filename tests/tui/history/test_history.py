@@ -91,6 +91,8 @@ def test_lists_show_pinned_ones_first_then_the_last_updated(history: History) ->
     assert history.change(three.id, title="drei", titled_by="person", folder="").title == "drei"
     with pytest.raises(HistoryError, match="no conversation"):
         history.change(99, title="x")
+    with pytest.raises(HistoryError, match="number"):
+        history.conversation(10**30)
     with pytest.raises(TypeError, match="updated"):
         history.change(one.id, updated=1.0)
 

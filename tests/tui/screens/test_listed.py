@@ -65,7 +65,7 @@ def test_conversations_are_opened_named_pinned_moved_and_deleted(tmp_path: Path)
             await host.pilot.press("d")
             await host.until(lambda: host.history.count() == 2 and "Seamark" not in drawn(host))
             assert host.screen.open.id != two
-            await host.screen.run_command("undo")
+            await host.pilot.press("ctrl+o", "u")
             await host.until(lambda: "▌ Seamark" in drawn(host))
             await host.screen.run_command("move", "harbour")
             await host.until(lambda: host.history.conversation(two).folder == "harbour")
