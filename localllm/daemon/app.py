@@ -21,12 +21,12 @@ from localllm.daemon.context import Daemon
 from localllm.daemon.dialect import Call, Dialect, Endpoint, Reply
 from localllm.daemon.errors import (
     SHUTTING_DOWN,
-    UNEXPECTED,
     ClientGoneError,
     HttpError,
     Problem,
     headers_of,
     problem_of,
+    problem_of_defect,
 )
 from localllm.daemon.guard import Guard
 from localllm.daemon.sse import Connection
@@ -92,11 +92,11 @@ class App:
             await self._refuse(scope, receive, outcome, problem_of(error))
         except ClientGoneError:
             raise
-        except Exception:
+        except Exception as error:
             # A defect met by one request must not end the others': it is logged, and its client is told so much.
             logger.exception("%s failed", outcome.route)
             if not outcome.has_begun:
-                await self._refuse(scope, receive, outcome, UNEXPECTED)
+                await self._refuse(scope, receive, outcome, problem_of_defect(error))
 
     async def _handle(self, scope: Scope, receive: Receive, outcome: _Outcome) -> Reply:
         preflight = self._guard.preflight(scope)

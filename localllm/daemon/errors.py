@@ -5,6 +5,7 @@ No error that a client can cause is a 500. A class of the error tree that is not
 
 from __future__ import annotations
 
+import errno
 import math
 from typing import Any
 
@@ -93,7 +94,15 @@ KINDS: dict[type[LocalLLMError], _Kind] = {
     errors.QueueFullError: _Kind(503, "queue_full", retry_after_s=1.0),
 }
 UNEXPECTED = Problem(500, "internal_error", "the daemon failed; its log says more")
+SHORTAGE = Problem(
+    503,
+    "out_of_resources",
+    "this machine gives the daemon no more threads, files or memory",
+    "ask again when other programs have ended",
+    retry_after_s=5.0,
+)
 SHUTTING_DOWN = Problem(503, "shutting_down", "the daemon is shutting down", retry_after_s=5.0)
+_FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 _COUNTS = ("num_prompt_tokens", "num_ctx", "needed_bytes", "available_bytes")
 # What says more of this machine than a client needs to know.
 _OURS = frozenset({"path", "log", "blob"})
@@ -125,6 +134,13 @@ def problem_of(error: LocalLLMError) -> Problem:
         type=type(error).__name__,
         facts={n: f for n, f in error.facts.items() if n not in _OURS and isinstance(f, int | float | str)},
     )
+
+
+def problem_of_defect(error: Exception) -> Problem:
+    """The problem that an error nobody raised on purpose is: mostly a defect, sometimes a machine that is full."""
+    is_thread = isinstance(error, RuntimeError) and "new thread" in str(error)
+    is_full = isinstance(error, OSError) and error.errno in _FULL
+    return SHORTAGE if isinstance(error, MemoryError) or is_thread or is_full else UNEXPECTED
 
 
 def headers_of(problem: Problem) -> dict[str, str]:

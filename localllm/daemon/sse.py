@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from localllm.api import Event, Notice, Progress, PromptLogprobs, Queued, ReasoningDelta, TextDelta
 from localllm.closing import closing
-from localllm.daemon.errors import SHUTTING_DOWN, UNEXPECTED, Problem, problem_of
+from localllm.daemon.errors import SHUTTING_DOWN, Problem, problem_of, problem_of_defect
 from localllm.daemon.limits import Limits
 from localllm.errors import LocalLLMError
 
@@ -144,11 +144,11 @@ class EventStream:
                 self._connection.write(self._encoder.fail(SHUTTING_DOWN))
                 await self._send({"type": "http.response.body", "body": b"", "more_body": False})
             raise
-        except Exception:
+        except Exception as error:
             # Passed on to `App`, which can no longer answer once this has begun: so the stream ends with an error here.
             if self._has_begun:
                 self._flush()
-                self._connection.write(self._encoder.fail(UNEXPECTED))
+                self._connection.write(self._encoder.fail(problem_of_defect(error)))
             raise
         if not self._has_begun:
             await self._begin()

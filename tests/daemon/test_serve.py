@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import localllm
-from tests.daemon.program import FAKE, Program, program
+from tests.daemon.measuring import linux
+from tests.daemon.program import FAKE, REAL, Program, program
 from tests.daemon.serving import raw_chat, read_all
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="a signal of POSIX")
@@ -201,3 +202,25 @@ def test_few_files_pause_and_recover() -> None:
             said = process.stderr.read().splitlines()
         assert len(said) == 1
         assert "Too many open files" in said[0]
+
+
+@linux
+def test_without_threads_it_says_so_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F20: no room for the stack of one more thread."""
+    import resource
+
+    monkeypatch.setenv("LOCALLLM_HOME", str(tmp_path))
+    with program(command=REAL) as daemon:
+        assert daemon.get("/health").status == 200
+        pid = daemon.process.pid
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        size = int(next(line for line in lines if line.startswith("VmSize")).split()[1]) * 1024
+        resource.prlimit(pid, resource.RLIMIT_AS, (size + (1 << 20), resource.RLIM_INFINITY))
+        for _ in range(3):
+            answer = daemon.get("/v1/models")
+            assert answer.status == 503
+            assert answer.getheader("retry-after") == "5"
+            assert json.loads(answer.read())["error"]["code"] == "out_of_resources"
+            assert daemon.get("/health").status == 200
+        resource.prlimit(pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert daemon.get("/v1/models").status == 200
