@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from localllm_tui.turns.context import Room
+from localllm_tui.widgets.choice_list import ChoiceList, Way
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Label, OptionList
-from textual.widgets.option_list import Option
 
 Choice = Literal["send", "summarise", "oldest", "larger", "edit"]
 
@@ -21,13 +20,12 @@ class LimitScreen(ModalScreen[Choice]):
     """What to do about a message that is too long, or nearly so. `why_not`: what rules out a choice, in words."""
 
     DEFAULT_CSS = """
-    LimitScreen { align: center middle; }
+    LimitScreen { align: center middle; background: $background 60%; }
     LimitScreen > Vertical {
-        width: 76; max-width: 94%; height: auto; max-height: 90%; padding: 1 2; background: $surface;
-        border: round $panel;
+        width: 72; max-width: 94%; height: auto; max-height: 90%; padding: 1 1 0 1; background: $surface;
+        border: round $border-blurred;
     }
-    LimitScreen Label { width: 100%; margin: 0 0 1 0; }
-    LimitScreen OptionList { height: auto; max-height: 16; border: none; padding: 0; background: $surface; }
+    LimitScreen Label { width: 100%; padding: 0 1; margin: 0 0 1 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss('edit')", "Back", id="dialog.leave")]
 
@@ -45,13 +43,13 @@ class LimitScreen(ModalScreen[Choice]):
             says = f"This takes {room.num_prompt:,} of {room.num_ctx:,} tokens: the answer can have {left:,}."
         with Vertical():
             yield Label(says, markup=False)
-            yield OptionList(*self._options())
+            yield ChoiceList(self._ways())
 
     def on_mount(self) -> None:
         """Choose by key at once."""
-        self.query_one(OptionList).focus()
+        self.query_one(ChoiceList).focus()
 
-    def _options(self) -> list[Option]:
+    def _ways(self) -> list[Way]:
         rows: list[tuple[Choice, str, str]] = [
             ("summarise", "Summarise", "the model shortens the older turns; they stay, as another branch"),
             ("oldest", "Drop the oldest turns", "for the model only, from now on; nothing is deleted"),
@@ -60,12 +58,7 @@ class LimitScreen(ModalScreen[Choice]):
         ]
         if not self._room.is_over:
             rows.insert(0, ("send", "Send", "as it is; the answer may end at the limit"))
-        return [self._option(*row) for row in rows]
-
-    def _option(self, choice: Choice, head: str, words: str) -> Option:
-        why_not = self._why_not.get(choice)
-        text = Content.assemble((head, "bold" if why_not is None else ""), "\n", (why_not or words, "$text-muted"))
-        return Option(text, id=choice, disabled=why_not is not None)
+        return [Way(choice, head, words, self._why_not.get(choice)) for choice, head, words in rows]
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:

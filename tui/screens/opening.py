@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from localllm_tui.turns.turn import words
+from localllm_tui.widgets.choice_list import ChoiceList, Way
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widgets import Label, OptionList
-from textual.widgets.option_list import Option
 
 from localllm.errors import LocalLLMError
 from localllm.terminal_text import safe_stream
@@ -24,9 +24,8 @@ class OpeningScreen(Screen[WayOn]):
     DEFAULT_CSS = """
     OpeningScreen { align: center middle; }
     OpeningScreen > Vertical { width: 76; max-width: 94%; height: auto; padding: 1 2; }
-    OpeningScreen Label { width: 100%; margin: 0 0 1 0; }
+    OpeningScreen Label { width: 100%; padding: 0 1; margin: 0 0 1 0; }
     OpeningScreen .head { text-style: bold; }
-    OpeningScreen OptionList { height: auto; border: none; padding: 0; background: $background; }
     """
 
     def __init__(self, error: LocalLLMError, *, can_salvage: bool) -> None:
@@ -38,16 +37,16 @@ class OpeningScreen(Screen[WayOn]):
         with Vertical():
             yield Label("The conversations cannot be opened", markup=False, classes="head")
             yield Label(safe_stream(words(self._error)), markup=False)
-            options = [Option("Try again", id="again")]
+            ways = [Way("again", "Try again")]
             if self._can_salvage:
-                options.append(Option("Set the file aside and carry over what is readable", id="salvage"))
-            options.append(Option("Go on without: nothing of this chat will be kept", id="without"))
-            options.append(Option("Leave", id="leave"))
-            yield OptionList(*options)
+                ways.append(Way("salvage", "Set the file aside", "and carry over what is readable"))
+            ways.append(Way("without", "Go on without", "nothing of this chat will be kept"))
+            ways.append(Way("leave", "Leave"))
+            yield ChoiceList(ways)
 
     def on_mount(self) -> None:
         """Choose by key at once."""
-        self.query_one(OptionList).focus()
+        self.query_one(ChoiceList).focus()
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:

@@ -22,10 +22,10 @@ class UnderWay(ModalScreen[T | LocalLLMError | None]):
     """Runs `job` with a function to say how it goes; gives its result, its error, or None where it was broken off."""
 
     DEFAULT_CSS = """
-    UnderWay { align: center middle; }
+    UnderWay { align: center middle; background: $background 60%; }
     UnderWay > Vertical {
         width: 72; max-width: 94%; height: auto; max-height: 80%; padding: 1 2; background: $surface;
-        border: round $panel;
+        border: round $border-blurred;
     }
     UnderWay Label { width: 100%; }
     UnderWay VerticalScroll { height: auto; max-height: 14; margin: 1 0; }
@@ -40,9 +40,9 @@ class UnderWay(ModalScreen[T | LocalLLMError | None]):
     def compose(self) -> ComposeResult:
         """What it is, what came, how to end it."""
         with Vertical():
-            yield Label(self._what, markup=False)
+            yield Label(safe_stream(self._what), markup=False)
             with VerticalScroll():
-                yield Static("", markup=False)
+                yield Static("", markup=False, id="said")
             yield Label("Escape breaks it off", markup=False, classes="hint")
 
     def on_mount(self) -> None:
@@ -59,7 +59,7 @@ class UnderWay(ModalScreen[T | LocalLLMError | None]):
         self.dismiss(result)
 
     def _say(self, text: str) -> None:
-        self.query_one(Static).update(safe_stream(text))
+        self.query_one("#said", Static).update(safe_stream(text))
 
     def action_break_off(self) -> None:
         """End it."""

@@ -12,11 +12,15 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Label, TextArea
 
 _CSS = """
-{name} {{ align: center middle; }}
+{name} {{ align: center middle; background: $background 60%; }}
 {name} > Vertical {{
-    width: 72; max-width: 94%; height: auto; max-height: 90%; padding: 1 2; background: $surface; border: round $panel;
+    width: 72; max-width: 94%; height: auto; max-height: 90%; padding: 1 2; background: $surface;
+    border: round $border-blurred;
 }}
 {name} Label {{ width: 100%; }}
+{name} Input, {name} TextArea {{ border: none; background: $panel; padding: 0 1; margin: 1 0 0 0; }}
+{name} Input {{ height: 1; }}
+{name} Input:focus, {name} TextArea:focus {{ border: none; background-tint: transparent; }}
 {name} .hint {{ color: $text-muted; margin: 1 0 0 0; }}
 """
 
@@ -24,7 +28,7 @@ _CSS = """
 class LineScreen(ModalScreen[str | None]):
     """One line to be written; None: the person left. An empty line is an answer."""
 
-    DEFAULT_CSS = _CSS.format(name="LineScreen") + "LineScreen Input { margin: 1 0 0 0; }"
+    DEFAULT_CSS = _CSS.format(name="LineScreen")
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Leave", id="dialog.leave")]
 
     def __init__(self, question: str, text: str = "", hint: str = "") -> None:
@@ -48,7 +52,7 @@ class LineScreen(ModalScreen[str | None]):
 class TextScreen(ModalScreen[str | None]):
     """A text to be written; None: the person left it as it was."""
 
-    DEFAULT_CSS = _CSS.format(name="TextScreen") + "TextScreen TextArea { height: 12; margin: 1 0 0 0; }"
+    DEFAULT_CSS = _CSS.format(name="TextScreen") + "TextScreen TextArea { height: 12; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Leave", id="dialog.leave"),
         Binding("ctrl+s", "done", "Keep", id="dialog.keep", priority=True),
