@@ -74,7 +74,14 @@ class MarkdownView(Widget):
     def append(self, text: str) -> None:
         """More of it; seen with the next frame."""
         self._pending.append(text)
-        if self._frame is None and self.is_attached:
+        self._ask_for_frame()
+
+    def on_mount(self) -> None:
+        """What came before there was a screen is seen with its first frame."""
+        self._ask_for_frame()
+
+    def _ask_for_frame(self) -> None:
+        if self._pending and self._frame is None and self.is_attached:
             self._frame = self.set_timer(min(max(_FRAME_S, self._frame_s / _SHARE), _MAX_WAIT_S), self._draw)
 
     def show(self, text: str, *, is_growing: bool = False) -> None:
@@ -153,7 +160,8 @@ class MarkdownView(Widget):
 
     def render_line(self, y: int) -> Strip:
         """A line, as a terminal gets it."""
-        selection = self.text_selection
+        # The screen may draw a widget once more that was just taken off it.
+        selection = self.text_selection if self.is_attached else None
         if selection is None and (strip := self._strips.get(y)) is not None:
             return strip
         width = self.content_size.width
