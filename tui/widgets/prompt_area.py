@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from localllm_tui.look.terminal_keys import tell_alt_enter
 from localllm_tui.prompt import vim
 from localllm_tui.prompt.sent import SentWalk
 from localllm_tui.prompt.vim import Buffer, Vim
@@ -84,6 +85,7 @@ class PromptArea(TextArea):
         text: str
 
     def __init__(self, completions: CompletionList, *, paste_chars: int, has_vim: bool) -> None:
+        tell_alt_enter()
         super().__init__(placeholder=_HINTS[0], highlight_cursor_line=False)
         self.sent = SentWalk()
         self._completions = completions

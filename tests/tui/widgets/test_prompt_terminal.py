@@ -1,4 +1,4 @@
-"""The person's editor, in a real terminal: it gets the terminal, the chat goes on, and the text comes back."""
+"""The prompt in a real terminal: its keys; an editor gets the terminal, the chat goes on, and the text comes back."""
 
 from __future__ import annotations
 
@@ -80,7 +80,10 @@ def test_the_terminal_is_given_away_and_taken_back(tmp_path: Path) -> None:
         terminal.type("\x07")
         at = terminal.wait_for("EDITOR-HERE>", after=at)
         terminal.type("more words\r")
-        terminal.wait_for("│ more words", after=at)
+        at = terminal.wait_for("│ more words", after=at)
+        terminal.type("\x1b\r")  # Alt+Enter, as most terminals send it
+        terminal.type("end")
+        terminal.wait_for("│ end", after=at)
         terminal.type("\r")
-        terminal.wait_for("SENT: typed|more words")
+        terminal.wait_for("SENT: typed|more words|end")
         assert terminal.wait() == 0
