@@ -48,8 +48,10 @@ class PickScreen(ModalScreen[str | None]):
     PickScreen OptionList {
         height: auto; max-height: 16; border: none; padding: 0; margin: 1 0 0 0; background: transparent;
         text-wrap: nowrap; text-overflow: ellipsis;
+        &:focus { border: none; background: transparent; background-tint: transparent; }
         & > .option-list--option { padding: 0 1; }
         & > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: none; }
+        &:focus > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: none; }
         &:nocolor > .option-list--option-highlighted { text-style: underline; }
     }
     """

@@ -55,8 +55,10 @@ class SearchScreen(ModalScreen[Place | None]):
     SearchScreen OptionList {
         height: 1fr; border: none; padding: 0; margin: 1 0; background: transparent;
         text-wrap: nowrap; text-overflow: ellipsis;
+        &:focus { border: none; background: transparent; background-tint: transparent; }
         & > .option-list--option { padding: 0 1; }
         & > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: none; }
+        &:focus > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: none; }
         &:nocolor > .option-list--option-highlighted { text-style: underline; }
     }
     SearchScreen #search-found { height: 1; color: $text-muted; padding: 0 1; }
