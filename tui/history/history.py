@@ -40,6 +40,7 @@ class History:
             self._interrupted = nodes.stop_interrupted(connection, self._presence.is_gone)
             conversations.purge(connection, time.time())
             num_taken = index.take_waiting(connection, _SLICE)
+        self._presence.tidy()
         self._is_closing = threading.Event()
         self._indexer: threading.Thread | None = None
         if num_taken == _SLICE:

@@ -7,6 +7,7 @@ however that ends. SQLite does the locking, which is the same call on every syst
 from __future__ import annotations
 
 import contextlib
+import glob
 import secrets
 import sqlite3
 from pathlib import Path
@@ -23,11 +24,14 @@ class Presence:
     @property
     def token(self) -> str:
         """What stands beside the answers this program is writing."""
-        if self._token is None:
+        while self._token is None:
             token = secrets.token_hex(8)
-            self._held = sqlite3.connect(self._file(token), isolation_level=None, check_same_thread=False)
-            self._held.execute("BEGIN EXCLUSIVE")
-            self._token = token
+            held = sqlite3.connect(self._file(token), isolation_level=None, check_same_thread=False)
+            held.execute("BEGIN EXCLUSIVE")
+            if self._file(token).exists():
+                self._token, self._held = token, held
+            else:  # `tidy` of another program was faster
+                held.close()
         return self._token
 
     def is_gone(self, token: str) -> bool:
@@ -40,10 +44,17 @@ class Presence:
         try:
             with contextlib.closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as probe:
                 probe.execute("BEGIN EXCLUSIVE")
+                # While it is locked, so that nobody takes it up meanwhile; Windows has it closed first.
+                _remove(file)
         except sqlite3.OperationalError:
             return False
         _remove(file)
         return True
+
+    def tidy(self) -> None:
+        """Remove the files of programs that were killed."""
+        for file in self._database.parent.glob(f"{glob.escape(self._database.name)}-*.live"):
+            self.is_gone(file.name.removeprefix(f"{self._database.name}-").removesuffix(".live"))
 
     def close(self) -> None:
         """This program writes no more answers."""

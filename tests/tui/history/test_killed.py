@@ -23,15 +23,17 @@ for count in range(1, 200):
 history.set_last_open(made.id)
 history.save_draft(made.id, Draft("not sent"))
 history.save_draft(0, Draft("nor this"))
+if len(sys.argv) > 2:
+    history.update(answer.id, state="complete")
 print(made.id, answer.id, flush=True)
 sys.stdin.read()
 """
 
 
-def start(file: Path) -> tuple[subprocess.Popen[str], int, int]:
+def start(file: Path, *more: str) -> tuple[subprocess.Popen[str], int, int]:
     """A program that is writing an answer, its conversation and that answer."""
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", CHILD, str(file), *more], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert child.stdout is not None
     conversation, answer = map(int, child.stdout.readline().split())
@@ -61,4 +63,24 @@ def test_killed_while_streaming(tmp_path: Path) -> None:
     again = History(file)
     assert again.interrupted() == ()
     again.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["chat.db"]
+
+
+def test_killed_later_leaves_no_file_behind(tmp_path: Path) -> None:
+    file = tmp_path / "chat.db"
+    child, _, answer = start(file, "done")
+    with child:
+        child.kill()
+    assert len(list(tmp_path.glob("*.live"))) == 1
+    history = History(file)
+    assert history.node(answer).state == "complete"
+    assert history.interrupted() == ()
+    # Of those that run, one's own included, the file stays.
+    made = history.new(model="m")
+    history.add(made.id, None, "assistant", state="streaming")
+    again = History(file)
+    assert again.interrupted() == ()
+    assert len(list(tmp_path.glob("*.live"))) == 1
+    again.close()
+    history.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["chat.db"]
