@@ -100,6 +100,7 @@ class Composer(Vertical):
         self._scanned: tuple[str, ...] = ()
         self._submitted: tuple[str, tuple[Holding, ...], float] | None = None
         self._is_sending = False
+        self._num_shown = 0
         self._reported = Draft()
         self._counted_for: str | None = None
         self._changed_timer: Timer | None = None
@@ -140,6 +141,7 @@ class Composer(Vertical):
     def show(self, draft: Draft) -> None:
         """Another draft; what was written before is gone, so its draft has to be saved first."""
         self._attached.load(draft.attachments)
+        self._num_shown += 1
         self._scanned = ()
         self._edits, self._reported, self._submitted = draft.edits, draft, None
         self._area.load_text(draft.text)
@@ -227,11 +229,16 @@ class Composer(Vertical):
         patterns = tuple(dict.fromkeys(one.pattern for one in found))
         if patterns != self._scanned:
             self._scanned = patterns
-            self._scan(" ".join(map(mentions.spelled, patterns)))
+            if patterns:
+                self._scan(" ".join(map(mentions.spelled, patterns)))
+            else:
+                self.workers.cancel_group(self, "mentions")
+                self._attached.mentioned = ()
+                self._show_chips()
 
     @work(exclusive=True, group="mentions")
     async def _scan(self, text: str) -> None:
-        self._attached.mentioned = await self._read(text) if text else ()
+        self._attached.mentioned = await self._read(text)
         self._show_chips()
         self.post_message(self.Changed(self.draft))  # what would be sent is more now, or less
 
@@ -328,9 +335,11 @@ class Composer(Vertical):
     @work(group="send")
     async def _send_with_files(self, text: str, parsed: str) -> None:
         """Read the files as they are now, and send them with the text."""
-        held = self._attached.held
+        held, shown = self._attached.held, self._num_shown
         try:
-            self._submit(text, parsed, held, await self._read(parsed))
+            found = await self._read(parsed)
+            if shown == self._num_shown:  # else another conversation is here, and this text is kept as its draft
+                self._submit(text, parsed, held, found)
         finally:
             self._is_sending = False
 

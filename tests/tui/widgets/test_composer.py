@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from localllm_tui.history.values import Attachment, Draft
 from localllm_tui.options import ChatSettings
+from localllm_tui.prompt import attaching
 from localllm_tui.prompt.commands import CommandWords
 from localllm_tui.widgets.attachment_chips import Chip
 from localllm_tui.widgets.completion import CompletionList
@@ -347,6 +349,28 @@ def test_what_cannot_be_attached_is_said_and_nothing_is_sent(folder: Path) -> No
             assert app.composer.text == "what is on and @nobody?"
             await pilot.press("enter")
             await wait_until(pilot, lambda: app.submitted == ["what is on and @nobody?"])
+
+    run(story())
+
+
+def test_a_message_whose_files_are_still_read_goes_nowhere_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    read = attaching.of_text
+
+    def slow(*args: Any) -> Any:
+        gate.wait(10)
+        return read(*args)
+
+    async def story() -> None:
+        async with sheet(folder=folder) as (app, pilot):
+            app.composer.text = "see @src/main.py"
+            monkeypatch.setattr(attaching, "of_text", slow)
+            await pilot.press("enter")
+            app.composer.show(Draft("of another conversation"))
+            gate.set()
+            await app.workers.wait_for_complete()
+            await pilot.press("enter")
+            await wait_until(pilot, lambda: app.submitted == ["of another conversation"])
 
     run(story())
 
