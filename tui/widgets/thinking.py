@@ -9,6 +9,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import Static
 
 
@@ -25,6 +26,9 @@ class Thinking(Vertical):
     Thinking.-open VerticalScroll { display: block; max-height: 100000; }
     Thinking.-shut VerticalScroll { display: none; }
     """
+
+    class Toggled(Message):
+        """A person opened or folded it: what they look at should stay where it is."""
 
     def __init__(self, text: str, seconds: float | None, *, is_coming: bool = False) -> None:
         super().__init__(classes="-coming" if is_coming else "")
@@ -82,6 +86,7 @@ class Thinking(Vertical):
         else:
             self.remove_class("-shut")
             self.add_class("-open")
+        self.post_message(self.Toggled())
         self._say()
 
     def _say(self) -> None:
@@ -96,6 +101,6 @@ class Thinking(Vertical):
 
     def on_click(self, event: events.Click) -> None:
         """The line opens and folds."""
-        if event.widget is self._line:
+        if self._line.region.contains(event.screen_x, event.screen_y):
             event.stop()
             self.toggle()

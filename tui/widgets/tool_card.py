@@ -69,6 +69,9 @@ class ToolCard(Vertical, can_focus=True):
         allowed: bool
         extent: Extent
 
+    class Toggled(Message):
+        """A person opened or folded it: what they look at should stay where it is."""
+
     def __init__(self, call: ToolCall, state: CallState | None, result: str | None = None) -> None:
         super().__init__()
         self.call = call
@@ -105,6 +108,7 @@ class ToolCard(Vertical, can_focus=True):
     def action_fold(self) -> None:
         """Show or hide what came back."""
         self.toggle_class("-open")
+        self.post_message(self.Toggled())
         self._fill()
 
     def on_click(self, event: events.Click) -> None:
@@ -113,7 +117,7 @@ class ToolCard(Vertical, can_focus=True):
         if action in ("once", "chat", "always", "no"):
             event.stop()
             self.action_answer(action)
-        elif event.widget in (self._head, self) and self.result:
+        elif self.result and self._head.region.contains(event.screen_x, event.screen_y):
             event.stop()
             self.action_fold()
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from localllm_tui.history.values import Node
 from localllm_tui.widgets.message_view import MessageView
-from localllm_tui.widgets.tool_card import CallState
+from localllm_tui.widgets.thinking import Thinking
+from localllm_tui.widgets.tool_card import CallState, ToolCard
+from textual import on
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.geometry import Size
@@ -253,6 +255,12 @@ class Transcript(VerticalScroll, can_focus=False):
         if not self._is_extending and (self._near_start() or self._near_end()):
             self._is_extending = True
             self.call_later(self._extend)
+
+    @on(ToolCard.Toggled)
+    @on(Thinking.Toggled)
+    def _hold_still(self) -> None:
+        """What a person opens they want to read from its start."""
+        self._follows, self._pin = False, self._top(self.scroll_y)
 
     def _near_start(self) -> bool:
         return self._start > 0 and self.scroll_y < self.size.height

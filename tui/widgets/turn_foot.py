@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from localllm_tui.history.values import Node, Stats
+from localllm_tui.markdown.safe import safe
 from localllm_tui.widgets.turn_head import act
 from textual.content import Content
 from textual.widgets import Static
-
-from localllm.terminal_text import safe_stream
 
 
 def figures(stats: Stats) -> list[str]:
@@ -47,7 +46,7 @@ class TurnFoot(Static):
 def foot(node: Node) -> Content:
     """What stands below a turn."""
     if node.role != "assistant":
-        return Content(safe_stream(node.error or ""))
+        return Content(safe(node.error or ""))
     dot = ("  ·  ", "$foreground-muted 60%")
     parts: list[str | Content | tuple[str, str]] = []
     match node.state:
@@ -55,7 +54,7 @@ def foot(node: Node) -> Content:
             parts += ["Stopped here", dot, act("continue", "continue", "underline"), dot]
             parts += [act("regenerate", "regenerate", "underline")]
         case "failed":
-            words = safe_stream(node.error or "The answer failed")
+            words = safe(node.error or "The answer failed")
             parts += [(words, "$text-error"), dot, act("regenerate", "regenerate", "underline")]
         case "streaming":
             return Content("" if node.content or node.reasoning or node.tool_calls else "…")

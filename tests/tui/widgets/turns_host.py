@@ -64,7 +64,12 @@ async def turns(*nodes: Node, size: tuple[int, int] = (80, 24), theme: str = "lo
     """The app, with these turns shown."""
     app = TurnsApp(theme)
     said: list[Message] = []
-    async with app.run_test(size=size, message_hook=said.append) as pilot:
+
+    def hear(message: Message) -> None:
+        if not any(message is other for other in said):  # it is heard again where it bubbles up
+            said.append(message)
+
+    async with app.run_test(size=size, message_hook=hear) as pilot:
         host = Turns(app, pilot, said)
         host.transcript.show(nodes)
         await host.settle()
