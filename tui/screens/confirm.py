@@ -18,10 +18,10 @@ class ConfirmScreen(ModalScreen[bool]):
     """True: yes. `words` say what would happen; `yes` is what the button says."""
 
     DEFAULT_CSS = """
-    ConfirmScreen { align: center middle; }
+    ConfirmScreen { align: center middle; background: $background 60%; }
     ConfirmScreen > Vertical {
         width: 68; max-width: 94%; height: auto; max-height: 90%; padding: 1 2; background: $surface;
-        border: round $panel;
+        border: round $border-blurred;
     }
     ConfirmScreen Label { width: 100%; }
     ConfirmScreen .head { text-style: bold; margin: 0 0 1 0; }

@@ -23,10 +23,10 @@ class PickModelScreen(ModalScreen[str | None]):
     """A name, or None. `current` answers now; `without` is no choice."""
 
     DEFAULT_CSS = """
-    PickModelScreen { align: center middle; }
+    PickModelScreen { align: center middle; background: $background 60%; }
     PickModelScreen > Vertical {
         width: 64; max-width: 94%; height: auto; max-height: 90%; padding: 1 2; background: $surface;
-        border: round $panel;
+        border: round $border-blurred;
     }
     PickModelScreen Label { width: 100%; color: $text-muted; }
     PickModelScreen #pick-title { color: $foreground; text-style: bold; margin: 0 0 1 0; }

@@ -33,10 +33,12 @@ class ModelPicker(Vertical):
 
     DEFAULT_CSS = """
     ModelPicker { height: auto; max-height: 100%; }
-    ModelPicker Input { border: none; height: 1; padding: 0; background: $surface; }
+    ModelPicker Input, ModelPicker Input:focus { border: none; height: 1; padding: 0 2; background: $panel; }
     ModelPicker OptionList {
         height: auto; max-height: 14; border: none; padding: 0; margin: 1 0 0 0; background: $surface;
     }
+    ModelPicker OptionList > .option-list--option-highlighted { background: $panel; text-style: none; }
+    ModelPicker:nocolor OptionList > .option-list--option-highlighted { text-style: reverse; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "move(1)", "Next", id="picker.next", priority=True, show=False),
@@ -62,6 +64,10 @@ class ModelPicker(Vertical):
         """Ready to type."""
         self._list()
         self.query_one(Input).focus()
+
+    def on_resize(self) -> None:
+        """Rows are as wide as there is room."""
+        self._list()
 
     def show(self, models: Sequence[PickedModel]) -> None:
         """These are the models."""
@@ -104,7 +110,7 @@ class ModelPicker(Vertical):
         columns = max(16, self.content_size.width)
         found = ranked(self._models, query)
         options.set_options([Option(_row(model, offsets, columns), id=model.name) for model, offsets in found])
-        options.highlighted = 0 if found else None
+        options.highlighted = min(options.highlighted or 0, len(found) - 1) if found else None
 
 
 def ranked(models: Sequence[PickedModel], query: str) -> list[tuple[PickedModel, Sequence[int]]]:
