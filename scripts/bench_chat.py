@@ -213,6 +213,7 @@ class PacedBackend:
         *,
         keep_alive_s: float | None = None,  # noqa: ARG002
         pin: bool | None = None,  # noqa: ARG002
+        num_ctx: int | None = None,  # noqa: ARG002
     ) -> AsyncIterator[Progress | Notice]:
         """It is loaded."""
         yield Progress("load", model, 1.0, 1.0, "fraction")
