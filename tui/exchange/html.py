@@ -26,9 +26,10 @@ _STYLE = """
 body { background: var(--back); color: var(--text); font: 16px/1.6 system-ui, sans-serif; max-width: 46rem;
   margin: 0 auto; padding: 2rem 1rem 4rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; margin: 0; } .quiet { color: var(--quiet); font-size: .875rem; }
-.turn { margin: 2rem 0 0; } .who { font-weight: 600; } .user .who { color: var(--accent); }
+.turn { margin: 2rem 0 0; } .turn h1 { font-size: 1.25rem; margin: 1rem 0 .5rem; } .turn h2 { font-size: 1.125rem; }
+.turn h3, .turn h4 { font-size: 1rem; } .who { font-weight: 600; } .user .who { color: var(--accent); }
 pre, code { font: .875em/1.5 ui-monospace, monospace; } pre { background: var(--box); padding: .75rem 1rem;
-  border-radius: .4rem; overflow-x: auto; } code { background: var(--box); } pre code { background: none; }
+  border-radius: .4rem; overflow-x: auto; } code { background: var(--box); } pre code { background: none; font-size: inherit; }
 details { color: var(--quiet); margin: .5rem 0; } summary { cursor: pointer; }
 table { border-collapse: collapse; } td, th { border: 1px solid var(--line); padding: .25rem .6rem; }
 blockquote { border-left: 3px solid var(--line); margin-left: 0; padding-left: 1rem; color: var(--quiet); }
