@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from localllm_tui.history.values import Draft, Node
 from localllm_tui.screens import clipboard, saving
@@ -19,6 +20,14 @@ from textual.screen import Screen
 
 from localllm.errors import LocalLLMError
 from localllm.terminal_text import safe_line, safe_stream
+
+
+class WayOn(NamedTuple):
+    """What is unfinished, which key goes on, and what that key does."""
+
+    head: str
+    hint: str
+    run: Callable[[], object]
 
 
 class ConversationScreen(Screen[None]):
@@ -75,6 +84,20 @@ class ConversationScreen(Screen[None]):
             self.composer.show(Draft())
             self.save_draft()
             self.show_note()
+
+    def way_on(self) -> WayOn | None:
+        """Where the branch ends in something unfinished: what that is, and what goes on from there."""
+        last = self.open.path[-1] if self.open.path and not self.open.is_busy else None
+        match (last.role, last.state) if last is not None else ("", ""):
+            case "user", _:
+                return WayOn("not answered", "Ctrl+R has it answered", self.action_regenerate)
+            case "tool", _:
+                return WayOn("the model was not asked on", "Alt+G lets it go on", self.action_go_on)
+            case "assistant", "failed":
+                return WayOn("failed", "Ctrl+R tries again", self.action_regenerate)
+            case "assistant", "stopped":
+                return WayOn("stopped", "Alt+G goes on, Ctrl+R answers again", self.action_go_on)
+        return None
 
     def action_regenerate(self) -> None:
         """Answer the last turn again."""
@@ -170,9 +193,22 @@ class ConversationScreen(Screen[None]):
     @on(MessageView.SiblingAsked)
     def _sibling_asked(self, event: MessageView.SiblingAsked) -> None:
         try:
-            self.open.walk(event.node, event.step)
+            walked = self.open.walk(event.node, event.step)
         except LocalLLMError as exc:
             self.say_error(exc)
+            return
+        chosen = next((node for node in self.open.path if node.parent == event.node.parent), None)
+        if walked and chosen is not None:
+            self.query_one(Transcript).go_to(chosen.id)
+
+    @on(MessageView.LinkAsked)
+    @work(group="link")
+    async def _link_asked(self, event: MessageView.LinkAsked) -> None:
+        """A text may say one thing and lead to another: the address is shown before it is opened."""
+        from localllm_tui.screens.confirm import ConfirmScreen
+
+        if await self.app.push_screen_wait(ConfirmScreen("Open in the browser?", event.address, yes="Open")):
+            self.app.open_url(event.address)
 
     @on(Transcript.Left)
     def _transcript_left(self) -> None:

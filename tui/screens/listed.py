@@ -226,7 +226,4 @@ class ListedScreen(WholeScreen):
         self.call_after_refresh(self._focus_turn, node_id)
 
     def _focus_turn(self, node_id: int) -> None:
-        view = self.query_one(Transcript).view(node_id)
-        if view is not None:
-            view.focus()
-            view.scroll_visible(top=True, animate=False)
+        self.query_one(Transcript).go_to(node_id)

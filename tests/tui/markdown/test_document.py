@@ -9,6 +9,7 @@ import pytest
 from localllm_tui.markdown.cells import cells
 from localllm_tui.markdown.document import Document
 from localllm_tui.markdown.values import CodeBlock, Line
+from markdown_it.token import Token
 
 # What a text is made of, good and bad, in any order.
 PARTS = (
@@ -81,11 +82,16 @@ def test_another_width_is_another_wrap_of_the_same() -> None:
 
 
 def test_the_end_alone_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    from localllm_tui.markdown import document as module
+    from localllm_tui.markdown.parse import parser
 
     read: list[int] = []
-    tokens_of = module.tokens_of
-    monkeypatch.setattr(module, "tokens_of", lambda text: (read.append(len(text)), tokens_of(text))[1])
+    parse = parser().parse
+
+    def counted(text: str) -> list[Token]:
+        read.append(len(text))
+        return parse(text)
+
+    monkeypatch.setattr(parser(), "parse", counted)
     document = Document()
     for number in range(400):
         document.append(f"Paragraph {number} of many, " + "with words " * 8 + ".\n\n")
