@@ -1,4 +1,4 @@
-"""Shows what is attached, as it would be sent."""
+"""Shows what is attached, as it would be sent, and asks what is to become of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 from localllm_tui.history.values import Attachment
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
@@ -17,20 +17,38 @@ from localllm.terminal_text import safe_line, safe_stream
 MAX_CHARS = 60_000
 
 
-class PreviewScreen(ModalScreen[None]):
-    """The beginning of each file, under its name."""
+class Link(Static):
+    """Words that do what their key does."""
+
+    def __init__(self, words: str, what: str) -> None:
+        super().__init__(words, markup=False)
+        self._what = what
+
+    def on_click(self) -> None:
+        """As by its key."""
+        self.screen.dismiss(self._what)
+
+
+class PreviewScreen(ModalScreen[str]):
+    """The beginning of each file, under its name. Gives "text", "remove" or ""."""
 
     BINDING_GROUP_TITLE = "What is attached"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,enter", "app.pop_screen", "Leave", id="preview.leave"),
+        Binding("escape,q,enter", "dismiss('')", "Leave", id="preview.leave"),
+        Binding("t", "dismiss('text')", "Turn it into text", id="preview.text"),
+        Binding("delete", "dismiss('remove')", "Take it out", id="preview.remove"),
     ]
     DEFAULT_CSS = """
     PreviewScreen {
         align: center middle;
+        background: $background 60%;
         #preview {
-            width: 90%; max-width: 120; height: 85%; padding: 0 2; background: $surface; scrollbar-size-vertical: 1;
-            border: round $primary; border-title-color: $primary; border-subtitle-color: $text-muted;
+            width: 90%; max-width: 120; height: 85%; padding: 1 2; background: $surface;
+            border: round $panel; border-title-color: $text;
         }
+        VerticalScroll { height: 1fr; scrollbar-size-vertical: 1; }
+        #links { height: 1; margin-top: 1; color: $text-muted; }
+        Link { width: auto; height: 1; margin: 0 3 0 0; &:hover { color: $text; text-style: underline; } }
     }
     .-plain PreviewScreen #preview { border: none; }
     """
@@ -41,11 +59,15 @@ class PreviewScreen(ModalScreen[None]):
         self._attachments = attachments
 
     def compose(self) -> ComposeResult:
-        """One text."""
-        with VerticalScroll(id="preview") as box:
+        """One text, and what may be done."""
+        with Vertical(id="preview") as box:
             box.border_title = safe_line(self._called)
-            box.border_subtitle = "Escape"
-            yield Static(_content(self._attachments), markup=False)
+            with VerticalScroll():
+                yield Static(_content(self._attachments), id="content", markup=False)
+            with Horizontal(id="links"):
+                yield Link("Escape leaves", "")
+                yield Link("T turns it into text", "text")
+                yield Link("Delete takes it out", "remove")
 
 
 def _content(attachments: tuple[Attachment, ...]) -> Content:

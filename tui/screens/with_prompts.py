@@ -139,4 +139,7 @@ class WithPrompts(WholeScreen):
     def _preview(self, event: Composer.PreviewAsked) -> None:
         from localllm_tui.screens.preview import PreviewScreen
 
-        self.app.push_screen(PreviewScreen(event.name, event.attachments))
+        def then(what: str | None) -> None:
+            self.composer.settle(event.holding, what or "")
+
+        self.app.push_screen(PreviewScreen(event.holding.name, event.holding.attachments), then)

@@ -72,10 +72,9 @@ class Composer(Vertical):
 
     @dataclass
     class PreviewAsked(Message):
-        """The person wants to see what is attached."""
+        """The person wants to see what is attached; `settle` does what they then ask for."""
 
-        name: str
-        attachments: tuple[Attachment, ...]
+        holding: Holding
 
     def __init__(
         self,
@@ -186,6 +185,14 @@ class Composer(Vertical):
             self._attached.forget_counts()
             self._show_chips()
 
+    def settle(self, holding: Holding, what: str) -> None:
+        """What is attached is taken out ("remove") or becomes text ("text"); then on with writing."""
+        if what in {"remove", "text"}:
+            self._let_go(holding)
+        if what == "text":
+            self.insert("\n\n".join(item.text for item in holding.attachments))
+        self.focus()
+
     def flush(self) -> None:
         """Say how the draft stands, if that has not been said."""
         if self._changed_timer is not None:
@@ -276,16 +283,12 @@ class Composer(Vertical):
         holding = event.holding
         if event.what == "preview":
             if holding.attachments:
-                self.post_message(self.PreviewAsked(holding.name, holding.attachments))
+                self.post_message(self.PreviewAsked(holding))
             else:
                 words = ". ".join(part for part in (holding.problem, holding.hint, holding.note) if part)
                 self.app.notify(words, title=holding.name, severity="warning", markup=False)
-            return
-        if event.what != "back":
-            self._let_go(holding)
-        if event.what == "text":
-            self.insert("\n\n".join(item.text for item in holding.attachments))
-        self.focus()
+        else:
+            self.settle(holding, event.what)
 
     def action_attachments(self) -> None:
         """Among the chips."""

@@ -98,11 +98,14 @@ def test_a_snippet_by_mouse_and_what_it_holds_is_never_obeyed() -> None:
 def test_what_is_attached_is_shown_and_not_obeyed() -> None:
     async def story() -> None:
         files = (Attachment("a\x1b.py", "one\x1b[2J\n[b]"), Attachment("b", "x" * 100_000))
-        async with shown(PreviewScreen("*.py", files)) as (app, pilot, _):
-            text = str(app.screen.query_one(Static).content)
+        async with shown(PreviewScreen("*.py", files)) as (app, pilot, results):
+            text = str(app.screen.query_one("#content", Static).content)
             assert text.startswith("a\\x1b.py\none\\x1b[2J\n[b]")
             assert text.endswith("only its beginning is shown here; all of it is sent")
             await pilot.press("escape")
-            await wait_until(pilot, lambda: not isinstance(app.screen, PreviewScreen))
+            await wait_until(pilot, lambda: results == [""])
+        async with shown(PreviewScreen("a", files)) as (app, pilot, results):
+            await pilot.click("#links Link:last-of-type")
+            await wait_until(pilot, lambda: results == ["remove"])
 
     run(story())

@@ -31,7 +31,11 @@ def test_attachments_reach_the_model_and_are_counted(tmp_path: Path, monkeypatch
             host.composer.query_one(Chip).focus()
             await host.pilot.press("enter")
             await host.until(lambda: isinstance(host.app.screen, PreviewScreen))
-            await host.pilot.press("escape")
+            await host.pilot.press("t")
+            await host.until(lambda: not host.composer.query(Chip))
+            assert host.composer.text == "piped\x1b"
+            host.composer.text = ""
+            host.composer.attach(Attachment("standard input", "piped\x1b"))
             await host.say("see @a.py")
             await host.until(lambda: "first" in host.shown())
             asked = host.backend.requests[0].messages[-1].content

@@ -74,8 +74,8 @@ class Sheet(App[None]):
 
     @property
     def attached(self) -> list[tuple[Attachment, ...]]:
-        kinds = (Composer.Submitted, Composer.PreviewAsked)
-        return [event.attachments for event in self.said if isinstance(event, kinds)]
+        sent = [event.attachments for event in self.said if isinstance(event, Composer.Submitted)]
+        return sent + [event.holding.attachments for event in self.said if isinstance(event, Composer.PreviewAsked)]
 
     @property
     def drafts(self) -> list[Draft]:
