@@ -29,7 +29,8 @@ h1 { font-size: 1.5rem; margin: 0; } .quiet { color: var(--quiet); font-size: .8
 .turn { margin: 2rem 0 0; } .turn h1 { font-size: 1.25rem; margin: 1rem 0 .5rem; } .turn h2 { font-size: 1.125rem; }
 .turn h3, .turn h4 { font-size: 1rem; } .who { font-weight: 600; } .user .who { color: var(--accent); }
 pre, code { font: .875em/1.5 ui-monospace, monospace; } pre { background: var(--box); padding: .75rem 1rem;
-  border-radius: .4rem; overflow-x: auto; } code { background: var(--box); } pre code { background: none; font-size: inherit; }
+  border-radius: .4rem; overflow-x: auto; } code { background: var(--box); }
+pre code { background: none; font-size: inherit; }
 details { color: var(--quiet); margin: .5rem 0; } summary { cursor: pointer; }
 table { border-collapse: collapse; } td, th { border: 1px solid var(--line); padding: .25rem .6rem; }
 blockquote { border-left: 3px solid var(--line); margin-left: 0; padding-left: 1rem; color: var(--quiet); }
