@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -159,8 +160,9 @@ class CatalogFinder:
             found = devices.probe().devices
         except LocalLLMError:
             return [host]
-        shares = [d for d in found if d.kind in ("GPU", "IGPU")]
-        return [host, *(DeviceMemory(d.name, d.free_bytes, shares_host=d.kind == "IGPU") for d in shares)]
+        is_shared = sys.platform == "darwin"
+        gpus = [d for d in found if d.kind in ("GPU", "IGPU")]
+        return [host, *(DeviceMemory(d.name, d.free_bytes, shares_host=is_shared or d.kind == "IGPU") for d in gpus)]
 
     def _settings(self) -> LoadOptions:
         settings = self._resolver.settings

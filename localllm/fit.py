@@ -61,8 +61,8 @@ def fit_of(
     if isinstance(plan, OutOfMemoryError):
         needed, available = plan.facts["needed_bytes"], plan.facts["available_bytes"]
         return Fit("too large", needed, available, host.name, 0, num_ctx_train, basis, plan.message)
-    used = [device for device in devices if plan.bytes_by_device.get(device.name)]
-    on = [device.name for device in used if not device.is_host] or [host.name]
+    # Where layers are, memory is what decides; the host's part of a model that runs elsewhere is small.
+    used = [device for device in devices if plan.layers_by_device.get(device.name)]
     kinds = {notice.kind: notice.message for notice in plan.notices}
     verdict: Verdict = "fits"
     if "weights_paged" in kinds:
@@ -70,8 +70,10 @@ def fit_of(
     elif plan.num_ctx < num_ctx_train:
         verdict = "reduced"
     why = kinds.get("weights_paged") or kinds.get("cpu_fallback") or kinds.get("partial_offload")
+    needed = sum(plan.bytes_by_device[device.name] for device in used)
     available = sum(device.usable_bytes for device in used)
-    return Fit(verdict, plan.needed_bytes, available, ", ".join(on), plan.num_ctx, num_ctx_train, basis, why)
+    on = ", ".join(device.name for device in used)
+    return Fit(verdict, needed, available, on, plan.num_ctx, num_ctx_train, basis, why)
 
 
 def file_bytes(num_params: int, quant: str) -> int | None:

@@ -11,14 +11,15 @@ import msgspec
 import pytest
 
 from localllm import paths
-from localllm.api import Finished, Timings, Usage
+from localllm.api import Finished, LoadOptions, Timings, Usage
 from localllm.api.finder import Fit, HasFinder, Offer, Speed
 from localllm.catalog import Catalog
 from localllm.config import Settings
 from localllm.errors import ModelNotFoundError
 from localllm.finder import CatalogFinder
-from localllm.fit import active_share, file_bytes
+from localllm.fit import active_share, file_bytes, fit_of, usual_facts
 from localllm.machine import this_machine
+from localllm.memory import DeviceMemory, plan
 from localllm.resolver import Resolver
 from localllm.service import Service
 from localllm.speeds import MAX_RATES, Speeds
@@ -222,6 +223,20 @@ def test_the_size_of_a_file_from_its_parameters() -> None:
 )
 def test_how_many_weights_a_token_reads(words: str, names: tuple[str, ...], share: float | None) -> None:
     assert active_share(30_000_000_000, words, names) == (None if share is None else pytest.approx(share))
+
+
+@pytest.mark.parametrize(
+    ("gpu_gib", "verdict", "device"),
+    [(48, "fits", "CUDA0"), (8, "reduced", "CUDA0"), (4, "reduced", "CPU, CUDA0"), (0, "reduced", "CPU")],
+)
+def test_with_an_accelerator_what_fits_goes_there(gpu_gib: int, verdict: str, device: str) -> None:
+    memory = [DeviceMemory("CPU", 12 * GIB, is_host=True), DeviceMemory("CUDA0", gpu_gib * GIB)]
+    facts = usual_facts("m", 8_000_000_000, 5_000_000_000, 32768)
+    fit = fit_of(plan(facts, memory, LoadOptions()), 32768, memory, "size")
+    assert (fit.verdict, fit.device) == (verdict, device)
+    assert fit.needed_bytes <= fit.available_bytes
+    assert fit.available_bytes <= (12 * GIB if "CPU" in device else 0) + gpu_gib * GIB
+    assert (fit.why is None) is (device == "CUDA0"), "what runs elsewhere than it should says why"
 
 
 def test_a_service_gives_its_finder(tmp_path: Path) -> None:
