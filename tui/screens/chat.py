@@ -253,6 +253,8 @@ class ChatScreen(WithModels, ExchangingScreen, WithTree, WithPrompts):
             note.show("a tool asks", asking.call.name, "Ctrl+T answers")
         elif self.composer.draft.edits is not None:
             note.show("another version of an earlier turn", hint="Escape leaves it")
+        elif (way := self.way_on()) is not None:
+            note.show(way.head, hint=way.hint)
         else:
             note.show("")
 
@@ -312,6 +314,8 @@ class ChatScreen(WithModels, ExchangingScreen, WithTree, WithPrompts):
     def _note_clicked(self) -> None:
         if self.open.waiting is not None:
             self.action_take_back()
+        elif self.composer.draft.edits is None and (way := self.way_on()) is not None:
+            way.run()
         else:
             self.action_stop()
 

@@ -28,6 +28,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("regenerate", "regenerate", "Answer the last turn again, beside the answer that is there"),
     Command("retry", "regenerate", "Answer the last turn again", hidden=True),
     Command("continue", "go_on", "Go on with an answer that was stopped, or with a row of tool calls"),
+    Command("answer", "answer_now", "No more thinking: have the model answer now"),
+    Command("think", "think", "Whether the model should think before it answers: on, off, auto", "[on|off|auto]"),
     Command("edit", "edit_last", "Write your last turn anew, as another branch"),
     Command("branch", "branch", "This branch as a conversation of its own"),
     Command("tree", "tree", "Every branch of this conversation; compare two of them"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from localllm_tui.history.history import History
 from localllm_tui.screens.conversation import ConversationScreen
 from localllm_tui.turns.desk import Desk
@@ -53,6 +54,15 @@ class WholeScreen(ConversationScreen):
             self.open.change(**fields)
         except LocalLLMError as exc:
             self.say_error(exc)
+
+    def action_think(self, choice: str = "") -> None:
+        """Whether the model is asked to think, not to, or neither; says how it is where nothing is said."""
+        choices: dict[str, bool | None] = {"on": True, "off": False, "auto": None}
+        word = choice.strip().lower()
+        if word in choices:
+            self.open.wishes = msgspec.structs.replace(self.open.wishes, think=choices[word])
+        now = next(name for name, value in choices.items() if value is self.open.wishes.think)
+        self.say(f"Thinking: {now}." + ("" if not word or word in choices else " It is on, off or auto."))
 
     def action_delete(self) -> None:
         """Delete the conversation; it can be brought back."""

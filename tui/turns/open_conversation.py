@@ -248,6 +248,7 @@ class OpenConversation:
             self._titling.cancel()
         self.reply = None
         self._task = asyncio.ensure_future(self._run(leaf, into))
+        self._changed()
 
     async def _run(self, leaf: Node, into: Node | None) -> None:
         ending = "failed"

@@ -349,3 +349,40 @@ def test_twenty_columns_and_every_command_do_no_harm(tmp_path: Path) -> None:
             await host.until(lambda: "print(1)" in host.shown())
 
     run(story())
+
+
+def test_what_is_unfinished_says_so_and_a_click_goes_on(tmp_path: Path) -> None:
+    async def story() -> None:
+        died = EngineCrashedError("the engine died")
+        async with chat_host(tmp_path, [died], ["half", asyncio.Event()], [" whole"]) as host:
+            note = host.screen.query_one(NoteLine)
+            await host.say("one")
+            await host.until(lambda: note.display and "Ctrl+R tries again" in str(note.render()))
+            await host.pilot.click(NoteLine)
+            await host.until(lambda: said(host) == ["one", "half"] or host.screen.open.now()[-1].content == "half")
+            assert not note.display
+            await host.pilot.press("escape")
+            await host.until(lambda: "Alt+G goes on" in str(note.render()) and note.display)
+            await host.pilot.click(NoteLine)
+            await host.until(lambda: said(host) == ["one", "half whole"])
+            await host.until(lambda: not note.display)
+
+    run(story())
+
+
+def test_thinking_is_asked_for_or_not(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with chat_host(tmp_path, ["A"], ["B"]) as host:
+            await host.screen.run_command("think", "off")
+            await host.say("one")
+            await answered(host)
+            await host.screen.run_command("think", "auto")
+            await host.say("two")
+            await host.until(lambda: said(host) == ["one", "A", "two", "B"])
+            assert [request.think for request in host.backend.requests] == [False, None]
+            await host.screen.run_command("think", "maybe")
+            await host.until(lambda: "Thinking: auto. It is on, off or auto." in notices(host))
+            await host.screen.run_command("answer")
+            await host.until(lambda: "The model does not think just now." in notices(host))
+
+    run(story())
