@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from localllm import pool_rules
-from localllm.api import LoadedModel, Progress
+from localllm.api import LoadedModel, Progress, Queued
 from localllm.engine.process import EngineProcess
 from localllm.errors import EngineCrashedError, EngineError, LocalLLMError, OutOfMemoryError
 from localllm.news import Report
@@ -162,6 +162,8 @@ class EnginePool:
     async def _bring(self, entry: Entry) -> None:
         """From its place in the queue to a running engine."""
         try:
+            if self._turn.locked():
+                self._tell_line(entry)
             async with self._turn:
                 self._start(entry, await self._make_room(entry))
             await self._load(entry)
@@ -255,6 +257,12 @@ class EnginePool:
             for other in asked:
                 other.leaving = other.ending or self._entries.get(other.name) is not other
             raise
+
+    def _tell_line(self, entry: Entry) -> None:
+        """Tell who waits for `entry` how many requests wait for models that are loaded before it."""
+        before = [other for other in self._entries.values() if other is not entry and other.phase == "waiting"]
+        entry.place = Queued(sum(other.num_users for other in before))
+        entry.tell(entry.place)
 
     async def _until_gone(self, entry: Entry, leaving: list[Entry]) -> None:
         """Wait for those who leave; whoever waits for `entry` is told how many requests these still run."""

@@ -401,6 +401,24 @@ def test_who_waits_for_a_swap_is_told_for_how_many_and_how_long() -> None:
     drive(main)
 
 
+def test_who_stands_in_line_behind_another_swap_is_told_so() -> None:
+    async def main() -> None:
+        world = World(10, {"a": 6, "b": 6, "c": 6})
+        told: list[News] = []
+        running = await world.get("a")
+        first = [world.start("b"), world.start("b")]
+        await settle()
+        last = asyncio.create_task(world.pool.acquire("c", world.plan("c"), told.append))
+        await settle()
+        assert told == [Queued(2)]
+        release(running)
+        for waiting in first:
+            release(await waiting)
+        release(await last)
+
+    drive(main)
+
+
 def test_whoever_gives_up_waiting_lets_the_others_stay() -> None:
     async def main() -> None:
         world = World(10, {"a": 6, "b": 6})
