@@ -165,6 +165,7 @@ class EnginePool:
             if self._turn.locked():
                 self._tell_line(entry)
             async with self._turn:
+                entry.place = None
                 self._start(entry, await self._make_room(entry))
             await self._load(entry)
         except BaseException as exc:

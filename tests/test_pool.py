@@ -415,6 +415,9 @@ def test_who_stands_in_line_behind_another_swap_is_told_so() -> None:
         for waiting in first:
             release(await waiting)
         release(await last)
+        told.clear()
+        release(await world.pool.acquire("c", world.plan("c"), told.append))
+        assert not [news for news in told if isinstance(news, Queued)]
 
     drive(main)
 
