@@ -16,7 +16,9 @@ from localllm_tui.screens.opening import OpeningScreen
 from textual.widgets import OptionList
 
 from localllm.api import Backend
+from localllm.client import Client
 from localllm.errors import ConfigError
+from tests.daemon.program import Program, program
 from tests.tui.host import MODEL, ScriptedBackend, chat_host, run, wait_until
 
 
@@ -149,3 +151,30 @@ def test_nothing_heavy_is_imported_for_the_first_frame(tmp_path: Path) -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True, env=env
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_daemon_that_dies_in_the_middle_is_words_and_a_way_on(tmp_path: Path) -> None:
+    async def story(first: Program) -> None:
+        async with chat_host(tmp_path, backend=Client(first.url)) as host:
+            opened = host.screen.open
+            await host.say("slow 400")
+            await host.until(lambda: "word3" in host.shown())
+            first.process.kill()
+            await host.until(lambda: not opened.is_busy)
+            failed = opened.path[-1]
+            assert failed.state == "failed"
+            assert failed.content.startswith("word0 word1 word2 ")
+            assert failed.error is not None
+            assert failed.error.count("\n") == 1  # what happened, and what helps
+            await host.pilot.press("ctrl+r")
+            await host.until(lambda: opened.path[-1].id != failed.id and opened.path[-1].state == "failed")
+            assert str(first.port) in (opened.path[-1].error or "")
+            with program("--port", str(first.port)):
+                host.screen.edit(opened.path[0])
+                host.composer.text = "echo again"
+                await host.pilot.press("enter")
+                await host.until(lambda: [node.content for node in opened.path] == ["echo again", "again"])
+                await host.until(lambda: not opened.is_busy)
+
+    with program() as first:
+        run(story(first))
