@@ -12,17 +12,15 @@ from typing import ClassVar
 from localllm_tui.screens.confirm import ConfirmScreen
 from localllm_tui.screens.model_about import about, about_typed
 from localllm_tui.screens.model_rows import ModelEntry, entries_of, fit_words, matching, row, speed_words
-from localllm_tui.screens.pull import Pull, Pulls
+from localllm_tui.screens.pull import Pulls
+from localllm_tui.screens.pulls_shown import PullsShown
 from localllm_tui.turns.turn import words
 from localllm_tui.widgets.model_list import Group, ModelList
-from localllm_tui.widgets.pull_row import PullRow
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import Screen
-from textual.timer import Timer
 from textual.widgets import Footer, Input, OptionList, Static
 
 from localllm.api import Backend, LoadedModel, ModelInfo, Notice, Progress
@@ -32,13 +30,12 @@ from localllm.errors import LocalLLMError, ModelInUseError
 from localllm.name import ModelName
 from localllm.terminal_text import safe_line, safe_stream, size
 
-# How often one looks which models are in memory, and how often a pull's figures are drawn.
+# How often one looks which models are in memory.
 LOOK_S = 2.0
-DRAW_S = 0.15
 _TYPED = "+ "  # before the id of the row for what was typed: no model's name has a space
 
 
-class ModelsScreen(Screen[str | None]):
+class ModelsScreen(PullsShown):
     """`pulls` outlive this screen. `plain`: words for marks."""
 
     BINDING_GROUP_TITLE = "In the models"
@@ -47,8 +44,6 @@ class ModelsScreen(Screen[str | None]):
     ModelsScreen #models-find { border: none; height: 1; margin: 1 1; padding: 0 1; background: $surface; }
     ModelsScreen ModelList { width: 3fr; }
     ModelsScreen #models-about { width: 2fr; max-width: 72; padding: 0 2; border-left: solid $panel; }
-    ModelsScreen #models-pulls { height: auto; max-height: 40%; padding: 1 1 0 1; display: none; }
-    ModelsScreen #models-pulls.-shown { display: block; }
     ModelsScreen #models-note { height: auto; max-height: 4; padding: 0 2; color: $text-muted; }
     ModelsScreen Footer { background: $background; }
     ModelsScreen.-narrow #models-about { display: none; }
@@ -70,16 +65,13 @@ class ModelsScreen(Screen[str | None]):
     ]
 
     def __init__(self, backend: Callable[[], Awaitable[Backend]], pulls: Pulls, *, plain: bool = False) -> None:
-        super().__init__()
+        super().__init__(pulls)
         self._backend = backend
-        self._pulls = pulls
         self._plain = plain
         self._infos: list[ModelInfo] = []
         self._offers: dict[str, Offer] = {}
         self._loaded: list[LoadedModel] = []
         self._entries: tuple[ModelEntry, ...] = ()
-        self._changed: set[str] = set()
-        self._timer: Timer | None = None
 
     # --- what is seen -------------------------------------------------------------------------------------------------
 
@@ -98,18 +90,10 @@ class ModelsScreen(Screen[str | None]):
     def on_mount(self) -> None:
         """What is known at once, then what takes a moment."""
         self._head("looking…")
-        self._pulls.listeners.append(self._pull_changed)
-        for pull in self._pulls.all():
-            self._changed.add(pull.name)
-        self._timer = self.set_interval(DRAW_S, self._draw_pulls)
+        self.show_pulls()
         self.set_interval(LOOK_S, self._look)
         self.query_one(Input).focus()
         self.refresh_models()
-
-    def on_unmount(self) -> None:
-        """The pulls go on unseen."""
-        if self._pull_changed in self._pulls.listeners:
-            self._pulls.listeners.remove(self._pull_changed)
 
     @work(exclusive=True, group="models")
     async def refresh_models(self) -> None:
@@ -155,7 +139,7 @@ class ModelsScreen(Screen[str | None]):
         self._about()
 
     def _row(self, entry: ModelEntry) -> tuple[str, Callable[[int], list[tuple[str, str]]]]:
-        pull = self._pulls.get(entry.name)
+        pull = self.pulls.get(entry.name)
         is_pulling = pull is not None and pull.state == "running"
         draw = partial(_draw, entry, is_pulling=is_pulling, plain=self._plain)
         return entry.name, draw
@@ -250,7 +234,7 @@ class ModelsScreen(Screen[str | None]):
             if chosen is not None:
                 self.fetch(chosen.removeprefix(_TYPED))
             return
-        pull = self._pulls.get(entry.name)
+        pull = self.pulls.get(entry.name)
         if pull is not None and pull.state in ("paused", "failed"):
             self.fetch(entry.name)
             return
@@ -263,63 +247,13 @@ class ModelsScreen(Screen[str | None]):
 
         self.app.push_screen(ConfirmScreen(f"Fetch {safe_line(entry.name)}?", says, yes="Fetch"), answered)
 
-    def fetch(self, name: str) -> None:
-        """Begin, go on, or try again."""
-        try:
-            self._pulls.start(name)
-        except LocalLLMError as exc:
-            self.say(words(exc))
-
     def action_pause(self) -> None:
         """Let the pull of this model wait, or go on; without one of its own, the one that was begun last."""
         entry = self.entry
-        pull = self._pulls.get(entry.name) if entry is not None else None
-        pull = pull or next((one for one in reversed(self._pulls.all()) if one.state != "done"), None)
+        pull = self.pulls.get(entry.name) if entry is not None else None
+        pull = pull or next((one for one in reversed(self.pulls.all()) if one.state != "done"), None)
         if pull is not None:
-            self._wish(pull.name, "pause" if pull.state == "running" else "resume")
-
-    @on(PullRow.Asked)
-    def _asked(self, event: PullRow.Asked) -> None:
-        self._wish(event.name, event.wish)
-
-    def _wish(self, name: str, wish: str) -> None:
-        match wish:
-            case "resume":
-                self.fetch(name)
-            case "pause":
-                self.run_worker(self._pulls.pause(name), group="pull")
-            case _:
-                self.run_worker(self._pulls.drop(name), group="pull")
-
-    def _pull_changed(self, pull: Pull) -> None:
-        self._changed.add(pull.name)
-        if pull.state == "done" and pull.task is not None and pull.error is None:
-            self.refresh_models()
-
-    def _draw_pulls(self) -> None:
-        """Draw what has changed since; a rate changes without news, too."""
-        changed, self._changed = self._changed, set()
-        for pull in self._pulls.all():
-            if pull.name in changed or pull.state == "running":
-                self._draw_pull(pull)
-        place = self.query_one("#models-pulls", Vertical)
-        for shown in place.query(PullRow):
-            if self._pulls.get(shown.pull_name) is None:
-                shown.remove()
-        place.set_class(bool(self._pulls.all()), "-shown")
-        if changed:
-            self.refresh_bindings()
-
-    def _draw_pull(self, pull: Pull) -> None:
-        place = self.query_one("#models-pulls", Vertical)
-        shown = next((found for found in place.query(PullRow) if found.pull_name == pull.name), None)
-        if shown is None:
-            shown = PullRow(pull.name)
-            place.mount(shown)
-        if not shown.is_ready:
-            self._changed.add(pull.name)  # drawn once it is there
-        else:
-            shown.show(pull.state, pull.words(), pull.share, pull.trouble())
+            self.wish(pull.name, "pause" if pull.state == "running" else "resume")
 
     # --- what is here -------------------------------------------------------------------------------------------------
 
@@ -334,7 +268,7 @@ class ModelsScreen(Screen[str | None]):
             case "pull":
                 return not is_here and self.query_one(ModelList).chosen is not None
             case "pause":
-                return any(pull.state != "done" for pull in self._pulls.all())
+                return any(pull.state != "done" for pull in self.pulls.all())
             case "details":
                 return entry is not None
             case "load":
