@@ -41,8 +41,9 @@ class PickTextScreen(ModalScreen[Named | None]):
         #names { width: 1fr; height: 1fr; margin: 1 2 0 0; padding: 0; border: none; background: $surface; }
         #beside { width: 2fr; height: 1fr; margin-top: 1; scrollbar-size-vertical: 1; }
         #keys { height: 1; color: $text-muted; margin-top: 1; }
-        &.-narrow #beside { display: none; }
-        &.-narrow #names { margin: 1 0 0 0; }
+        &.-narrow Horizontal { layout: vertical; }
+        &.-narrow #names { width: 1fr; margin: 1 0 0 0; }
+        &.-narrow #beside { width: 1fr; }
         OptionList { text-wrap: nowrap; text-overflow: ellipsis; }
     }
     .-plain PickTextScreen #texts { border: none; }

@@ -53,7 +53,7 @@ class PromptArea(TextArea):
     ]
     DEFAULT_CSS = """
     PromptArea {
-        height: auto; min-height: 3; max-height: 12; padding: 0 1; border: round $surface-lighten-2;
+        height: auto; min-height: 3; max-height: 12; padding: 0 1; border: round $foreground 20%;
         background: transparent; scrollbar-size-vertical: 1;
         &:focus { border: round $primary; }
         & .text-area--cursor-line { background: transparent; }
