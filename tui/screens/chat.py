@@ -58,7 +58,9 @@ class ChatScreen(WithModels, ExchangingScreen, WithTree, WithPrompts):
         self.backend = backend
         self.options = options
         self.tools = tools
-        self.desk = Desk(backend, history, tools=tools, sampling=options.sampling, on_over=self._over)
+        self.desk = Desk(
+            backend, history, tools=tools, sampling=options.sampling, on_over=self._over, on_asking=self._asking
+        )
         self.meter = Meter(backend, self._show_gauges)
         self._not_opened: LocalLLMError | None = None
         self.open = self._first()
@@ -295,6 +297,14 @@ class ChatScreen(WithModels, ExchangingScreen, WithTree, WithPrompts):
             self.say(f"An answer is there: {title}")
         if not self.app.app_focus and took_s >= self.options.settings.notify_after_s:
             attention.call(self.app, f"An answer is there: {title}")
+
+    def _asking(self, opened: OpenConversation) -> None:
+        """A tool call waits for a person's word, seen or not."""
+        title = opened.conversation.title or "a conversation"
+        if opened is not self.open:
+            self.say(f"A tool asks: {title}")
+        if not self.app.app_focus:
+            attention.call(self.app, f"A tool asks: {title}")
 
     @work(group="room")
     async def make_room(self, error: ContextLengthError) -> None:

@@ -93,6 +93,8 @@ class ConversationScreen(Screen[None]):
                 return WayOn("not answered", "Ctrl+R has it answered", self.action_regenerate)
             case "tool", _:
                 return WayOn("the model was not asked on", "Alt+G lets it go on", self.action_go_on)
+            case "assistant", "complete" if last is not None and last.tool_calls:
+                return WayOn("the calls were not run", "Alt+G has them run", self.action_go_on)
             case "assistant", "failed":
                 return WayOn("failed", "Ctrl+R tries again", self.action_regenerate)
             case "assistant", "stopped":

@@ -45,6 +45,8 @@ class Stage:
         path = self._open.now()
         self._shown = tuple(node.id for node in path)
         self._transcript.show(path, {node.id: self._open.place(node) for node in path})
+        for node_id, call in self._open.reply.asking() if self._open.reply is not None else ():
+            self.call(node_id, call, "asking", None)
 
     # --- Watcher ------------------------------------------------------------------------------------------------------
 

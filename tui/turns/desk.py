@@ -14,7 +14,10 @@ from localllm.api import Backend, SamplingParams
 
 
 class Desk:
-    """Opens conversations, and keeps those whose reply is under way. `on_over` is told of every reply's end."""
+    """Opens conversations, and keeps those whose reply is under way. `on_over` is told of every reply's end.
+
+    `on_asking` is told of every tool call that waits for a person's word.
+    """
 
     def __init__(
         self,
@@ -24,12 +27,14 @@ class Desk:
         tools: Tools | None = None,
         sampling: SamplingParams | None = None,
         on_over: Callable[[OpenConversation], None] | None = None,
+        on_asking: Callable[[OpenConversation], None] | None = None,
     ) -> None:
         self._backend = backend
         self._history = history
         self._tools = tools
         self._sampling = sampling or SamplingParams()
         self._on_over = on_over
+        self._on_asking = on_asking
         self._kept: list[OpenConversation] = []
 
     def open(self, id: int, model: str) -> OpenConversation:
@@ -47,7 +52,13 @@ class Desk:
     def _opened(self, conversation: Conversation, model: str) -> OpenConversation:
         wishes = Wishes(conversation.model or model, self._sampling)
         opened = OpenConversation(
-            self._backend, self._history, conversation, wishes, tools=self._tools, on_over=self._on_over
+            self._backend,
+            self._history,
+            conversation,
+            wishes,
+            tools=self._tools,
+            on_over=self._on_over,
+            on_asking=self._on_asking,
         )
         self._kept.append(opened)
         return opened

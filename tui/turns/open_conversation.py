@@ -25,7 +25,7 @@ class OpenConversation:
 
     `waiting` is the message to be sent when the reply has ended. `typed` is what was in the prompt when a person went
     to another conversation meanwhile. `watcher` None: nobody looks. `on_over` is called with this whenever a reply has
-    ended.
+    ended, `on_asking` when a tool call waits for a person's word.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class OpenConversation:
         *,
         tools: Tools | None = None,
         on_over: Callable[[OpenConversation], None] | None = None,
+        on_asking: Callable[[OpenConversation], None] | None = None,
     ) -> None:
         self.conversation = conversation
         self.wishes = wishes
@@ -50,6 +51,7 @@ class OpenConversation:
         self._history = history
         self._tools = tools
         self._on_over = on_over
+        self._on_asking = on_asking
         self._task: asyncio.Task[None] | None = None
         self._titling: asyncio.Task[None] | None = None
         self._is_left = False
@@ -141,9 +143,9 @@ class OpenConversation:
         if not self.path:
             raise InvalidRequestError("there is nothing to go on with", hint="write something first")
         last = self.path[-1]
-        if last.role != "assistant":
+        if last.role != "assistant" or last.tool_calls:
             self._start(last)
-        elif last.parent is not None and last.state in ("stopped", "failed") and not last.tool_calls:
+        elif last.parent is not None and last.state in ("stopped", "failed"):
             self._start(self._history.node(last.parent), last)
         else:
             raise InvalidRequestError("the answer is whole", hint="ask it to go on in words of your own")
@@ -211,7 +213,7 @@ class OpenConversation:
 
     def leave(self) -> None:
         """Tell nobody any more, and begin nothing of its own."""
-        self.watcher = self._on_over = self.waiting = None
+        self.watcher = self._on_over = self._on_asking = self.waiting = None
         self._is_left = True
 
     async def close(self) -> None:
@@ -319,6 +321,8 @@ class OpenConversation:
         """See Watcher."""
         if self.watcher is not None:
             self.watcher.call(node_id, call, state, result)
+        if state == "asking" and self._on_asking is not None:
+            self._on_asking(self)
 
     def ended(self, node: Node) -> None:
         """See Watcher."""

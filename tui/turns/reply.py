@@ -10,7 +10,7 @@ import msgspec
 from localllm_tui.history.history import History
 from localllm_tui.history.values import Conversation, Node
 from localllm_tui.tools.values import Extent, ToolResult
-from localllm_tui.turns.messages import messages_of
+from localllm_tui.turns.messages import NOT_RUN, messages_of
 from localllm_tui.turns.turn import Turn
 from localllm_tui.turns.watcher import CallState, Watcher
 
@@ -102,15 +102,22 @@ class Reply:
         self._wishes = wishes
         self._watcher = watcher
         self._asked: dict[str, asyncio.Future[tuple[bool, Extent]]] = {}
+        self._calling: Node | None = None
         self._running: asyncio.Future[ToolResult] | None = None
         self._is_stopped = False
 
     async def run(self, leaf: Node, into: Node | None = None) -> Node:
         """Answer what `leaf` ends; returns the last node. Raises HistoryError where not even the start can be kept.
 
-        `into`: a node below `leaf` that failed or was stopped, to be written anew or gone on with.
+        `into`: a node below `leaf` that failed or was stopped, to be written anew or gone on with. A `leaf` that is an
+        answer with calls has them run first.
         """
         last = leaf
+        if leaf.role == "assistant" and leaf.tool_calls:
+            last = await self._call_all(leaf)
+            if self._is_stopped:
+                self.ending = "stopped"
+                return last
         for _ in range(MAX_ROUNDS):
             answer = await self._answer(last, into)
             into = None
@@ -147,6 +154,7 @@ class Reply:
 
     async def _call_all(self, answer: Node) -> Node:
         """Run the calls of an answer, asking first where that is needed. Returns the last result's node."""
+        self._calling = answer
         known = {spec.name for spec in self._tools.specs(self._conversation.id)} if self._tools is not None else set()
         for call in answer.tool_calls:
             if call.name in known and self._needs_approval(call):
@@ -156,7 +164,8 @@ class Reply:
         for call in answer.tool_calls:
             state, result = await self._call(answer, call)
             if self._is_stopped:
-                break
+                self._watcher.call(answer.id, call, "failed", NOT_RUN)
+                continue
             last = self._history.add(
                 self._conversation.id,
                 last.id,
@@ -169,7 +178,15 @@ class Reply:
             self._watcher.began(last)
             self._watcher.call(answer.id, call, state, result)
         self._asked.clear()
+        self._calling = None
         return last
+
+    def asking(self) -> tuple[tuple[int, ToolCall], ...]:
+        """The calls that wait for a person's word, with the node that made them."""
+        if (answer := self._calling) is None:
+            return ()
+        waiting = {call_id for call_id, asked in self._asked.items() if not asked.done()}
+        return tuple((answer.id, call) for call in answer.tool_calls if call.id in waiting)
 
     def _needs_approval(self, call: ToolCall) -> bool:
         return self._tools is not None and self._tools.needs_approval(self._conversation.id, call.name)

@@ -155,9 +155,17 @@ def test_a_stop_while_asking_and_while_a_tool_runs(tmp_path: Path) -> None:
         bench = Bench(tmp_path, Box(asks=True), [ADD])
         task = bench.begin()
         await until(lambda: "add asking" in bench.notes.told)
+        assert [call.name for _, call in bench.reply.asking()] == ["add"]
         await bench.reply.stop()
         last = await task
         assert (bench.reply.ending, last.role) == ("stopped", "assistant")
+        assert bench.notes.told[-1] == "add failed"
+        assert bench.reply.asking() == ()
+        again = Reply(
+            bench.backend, bench.history, bench.conversation, Wishes(MODEL), bench.notes, tools=Box(asks=False)
+        )
+        end = await again.run(last)
+        assert [role for role, _ in bench.contents(end)] == ["user", "assistant", "tool", "assistant"]
         bench.history.close()
         box = Box(asks=False)
         box.gate = asyncio.Event()
