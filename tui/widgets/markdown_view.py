@@ -86,8 +86,8 @@ class MarkdownView(Widget):
 
     def show(self, text: str, *, is_growing: bool = False) -> None:
         """This text, and no more comes, unless it is growing."""
-        if text == self.source and text and not self._is_plain:
-            if not is_growing:
+        if text == self.source and text:
+            if not is_growing and not self._is_plain:
                 self.finish()
             return
         self._pending.clear()

@@ -69,9 +69,27 @@ class Transcript(VerticalScroll, can_focus=False):
         """Show these turns, and the end of the last. `places`: which sibling of how many, by node id."""
         self._places = dict(places or {})
         self._results = {node.tool_call_id: node for node in path if node.role == "tool" and node.tool_call_id}
-        self._path = [node for node in path if node.role != "tool"]
-        self._window(max(0, len(self._path) - _FIRST), len(self._path))
+        new = [node for node in path if node.role != "tool"]
+        same = _num_same(self._path, new)
+        if same > self._start and len(new) - same <= _MORE:
+            self._exchange_end(same, new)
+        else:
+            self._keep_all()
+            self._path = new
+            self._window(max(0, len(new) - _FIRST), len(new))
         self.follow()
+
+    def _exchange_end(self, same: int, new: list[Node]) -> None:
+        """Another branch: turns that both have stay as they are seen."""
+        for index in range(max(same, self._start), self._end):
+            self._unmount(index)
+        self._path = new
+        self._end = min(self._end, same)
+        for node in new[self._start : self._end]:
+            self._views[node.id].show(node, self._places.get(node.id))
+        if self._end == same:
+            self.mount_all([self._make(node) for node in new[same:]])
+            self._end = len(new)
 
     def append(self, node: Node, *, place: tuple[int, int] = (1, 1)) -> MessageView:
         """One more turn at the end. Of a "tool" node: the view of the turn that made the call."""
@@ -188,7 +206,7 @@ class Transcript(VerticalScroll, can_focus=False):
 
     def _window(self, start: int, end: int) -> None:
         """Make widgets of these turns, and of no others."""
-        self._drop(0, len(self._path))
+        self._keep_all()
         self.remove_children(MessageView)
         self._views = {id_: view for id_, view in self._views.items() if view.node.state == "streaming"}
         self._start, self._end = start, end
@@ -224,9 +242,9 @@ class Transcript(VerticalScroll, can_focus=False):
         self._keep(index, view)
         view.remove()
 
-    def _drop(self, start: int, end: int) -> None:
-        for index in range(start, end):
-            if (view := self._views.get(self._path[index].id)) is not None:
+    def _keep_all(self) -> None:
+        for index, node in enumerate(self._path):
+            if (view := self._views.get(node.id)) is not None:
                 self._keep(index, view)
 
     def _keep(self, index: int, view: MessageView) -> None:
@@ -307,6 +325,16 @@ class Transcript(VerticalScroll, can_focus=False):
             self.set_reactive(Widget.scroll_y, float(y))
             self.set_reactive(Widget.scroll_target_y, float(y))
             self.vertical_scrollbar.set_reactive(ScrollBar.position, y)
+
+
+def _num_same(old: list[Node], new: list[Node]) -> int:
+    """How many turns both begin with."""
+    num = 0
+    for one, other in zip(old, new, strict=False):
+        if one.id != other.id:
+            break
+        num += 1
+    return num
 
 
 def _outcome(result: Node) -> tuple[CallState, str]:

@@ -192,3 +192,29 @@ def test_a_turn_can_be_gone_to() -> None:
             assert not host.transcript.go_to(10_000)
 
     run(story())
+
+
+def test_another_branch_leaves_what_both_have_as_it_is_seen() -> None:
+    async def story() -> None:
+        path = conversation(6)
+        async with turns(*path) as host:
+            kept = [host.transcript.view(number) for number in range(1, 6)]
+            other = msgspec.structs.replace(path[5], id=60, content="Another answer.")
+            host.transcript.show((*path[:5], other), {60: (2, 2)})
+            assert [host.transcript.view(number) for number in range(1, 6)] == kept
+            await host.settle()
+            shown = "\n".join(host.screen())
+            assert "Another answer." in shown
+            assert "‹ 2/2 ›" in shown
+            assert "Turn 6" not in shown
+            host.transcript.show(path[:3])
+            await host.settle()
+            assert "Another answer." not in "\n".join(host.screen())
+            host.transcript.show(())
+            await host.settle()
+            assert not host.transcript.query(MessageView)
+            host.transcript.show(conversation(1))
+            await host.settle()
+            assert "Turn 1" in "\n".join(host.screen())
+
+    run(story())
