@@ -75,6 +75,16 @@ def check(holdings: Iterable[Holding]) -> tuple[Attachment, ...]:
     return tuple(attachments)
 
 
+def check_there(seen: Iterable[Holding], found: Iterable[Holding]) -> None:
+    """Raise UsageError for the first mention that was `seen` as files and is none among what was `found` just now."""
+    found = tuple(found)
+    paths = {item.path for one in found for item in one.attachments}
+    wrong = {one.mention for one in found if one.problem}
+    for one in seen:
+        if one.attachments and one.mention not in wrong and not paths & {item.path for item in one.attachments}:
+            raise UsageError(f"{one.name} is not there any more", hint="take it out of the text, or bring it back")
+
+
 def _mentioned(pattern: str, folder: Path, seen: set[Path], max_bytes: int) -> Holding | None:
     path = Path(os.path.normpath(listing.absolute(pattern, folder)))
     name = safe_line(pattern)

@@ -347,7 +347,9 @@ class Composer(Vertical):
             self._is_sending = False
 
     def _submit(self, text: str, parsed: str, held: tuple[Holding, ...], found: tuple[Holding, ...] = ()) -> None:
+        mentioned = {one.pattern for one in mentions.mentions(parsed)}
         try:
+            attaching.check_there((one for one in self._attached.mentioned if one.mention in mentioned), found)
             attachments = attaching.check(self._attached.counted((*held, *found)))
         except LocalLLMError as exc:
             self._say(exc)

@@ -322,6 +322,10 @@ def test_files_are_mentioned_completed_counted_and_sent(folder: Path) -> None:
             await pilot.press("enter")
             assert app.composer.text == "see @src/main.py "
             await wait_until(pilot, lambda: app.chips == ["src/main.py  9 B · 9 tokens ✕"])
+            (folder / "src" / "main.py").rename(folder / "away.py")
+            await pilot.press("enter")
+            await wait_until(pilot, lambda: "src/main.py is not there any more" in app.told)
+            assert app.submitted == []
             (folder / "src" / "main.py").write_text("print(2)\n")
             await pilot.press("enter")
             await wait_until(pilot, lambda: app.submitted)
