@@ -43,7 +43,9 @@ class ModelsScreen(PullsShown):
     ModelsScreen #models-head { height: 1; padding: 0 2; margin: 1 0 0 0; }
     ModelsScreen #models-find { border: none; height: 1; margin: 1 1; padding: 0 1; background: $surface; }
     ModelsScreen ModelList { width: 3fr; }
-    ModelsScreen #models-about { width: 2fr; max-width: 72; padding: 0 2; border-left: solid $panel; }
+    ModelsScreen #models-about {
+        width: 2fr; max-width: 72; padding: 0 2; border-left: solid $panel; scrollbar-gutter: stable;
+    }
     ModelsScreen #models-note { height: auto; max-height: 4; padding: 0 2; color: $text-muted; }
     ModelsScreen Footer { background: $background; }
     ModelsScreen.-narrow #models-about { display: none; }
@@ -90,6 +92,7 @@ class ModelsScreen(PullsShown):
     def on_mount(self) -> None:
         """What is known at once, then what takes a moment."""
         self._head("looking…")
+        self.query_one(Footer).styles.scrollbar_size_horizontal = 0  # it is one line high
         self.show_pulls()
         self.set_interval(LOOK_S, self._look)
         self.query_one(Input).focus()
@@ -101,12 +104,12 @@ class ModelsScreen(PullsShown):
         try:
             backend = await self._backend()
             self._infos, self._loaded = await backend.list_models(), await backend.list_loaded()
-            self._show()
+            self.show_models()
             if not isinstance(backend, HasFinder):
                 self.say("No catalogue here; a name can be typed all the same.")
                 return
             self._offers |= {offer.name: offer for offer in await backend.finder.catalogue()}
-            self._show()
+            self.show_models()
         except LocalLLMError as exc:
             self._head("")
             self.say(words(exc))
@@ -120,9 +123,10 @@ class ModelsScreen(PullsShown):
             return  # whoever asks for something is told
         if loaded != self._loaded:
             self._loaded = loaded
-            self._show()
+            self.show_models()
 
-    def _show(self) -> None:
+    def show_models(self) -> None:
+        """The list, as far as it is known and looked for."""
         self._entries = entries_of(self._infos, self._offers.values(), self._loaded)
         query = self.query_one(Input).value.strip()
         found = matching(self._entries, query)
@@ -181,7 +185,7 @@ class ModelsScreen(PullsShown):
             backend = await self._backend()
             if isinstance(backend, HasFinder):
                 self._offers[name] = await backend.finder.offer(name)
-                self._show()
+                self.show_models()
         except LocalLLMError:
             return  # the facts simply do not have it
 
@@ -189,7 +193,7 @@ class ModelsScreen(PullsShown):
 
     @on(Input.Changed)
     def _typed(self) -> None:
-        self._show()
+        self.show_models()
 
     @on(Input.Submitted)
     def _entered(self) -> None:
@@ -266,7 +270,9 @@ class ModelsScreen(PullsShown):
         is_here, is_loaded = entry is not None and entry.is_installed, entry is not None and entry.loaded is not None
         match action:
             case "pull":
-                return not is_here and self.query_one(ModelList).chosen is not None
+                pull = self.pulls.get(entry.name) if entry is not None else None
+                is_coming = pull is not None and pull.state == "running"
+                return not is_here and not is_coming and self.query_one(ModelList).chosen is not None
             case "pause":
                 return any(pull.state != "done" for pull in self.pulls.all())
             case "details":

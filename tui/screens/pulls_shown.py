@@ -21,12 +21,15 @@ class PullsShown(Screen[str | None]):
     DEFAULT_CSS = """
     PullsShown #models-pulls { height: auto; max-height: 40%; padding: 1 1 0 1; display: none; }
     PullsShown #models-pulls.-shown { display: block; }
+    PullsShown.-narrow PullRow { layout: vertical; }
+    PullsShown.-narrow PullRow _Line { width: 100%; }
     """
 
     def __init__(self, pulls: Pulls) -> None:
         super().__init__()
         self.pulls = pulls
         self._changed: set[str] = set()
+        self._states: dict[str, str] = {}
 
     def say(self, text: str) -> None:
         """A line for the person."""
@@ -34,6 +37,10 @@ class PullsShown(Screen[str | None]):
 
     def refresh_models(self) -> object:
         """A model has come."""
+        raise NotImplementedError
+
+    def show_models(self) -> None:
+        """Another one is on its way, or one no longer."""
         raise NotImplementedError
 
     def show_pulls(self) -> None:
@@ -70,6 +77,9 @@ class PullsShown(Screen[str | None]):
 
     def _pull_changed(self, pull: Pull) -> None:
         self._changed.add(pull.name)
+        if self._states.get(pull.name) != pull.state:
+            self._states[pull.name] = pull.state
+            self.show_models()
         if pull.state == "done" and pull.task is not None and pull.error is None:
             self.refresh_models()
 

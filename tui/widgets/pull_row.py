@@ -59,8 +59,6 @@ class PullRow(Widget):
     DEFAULT_CSS = """
     PullRow { height: auto; padding: 0 1; layout: horizontal; }
     PullRow Horizontal { width: auto; height: auto; }
-    .-narrow PullRow { layout: vertical; }
-    .-narrow PullRow _Line { width: 100%; }
     PullRow Button {
         width: auto; min-width: 8; margin: 0 0 0 1; background: transparent; color: $text-accent; text-style: none;
     }

@@ -92,9 +92,11 @@ def test_several_pulls_pause_and_go_on_each_by_itself() -> None:
                 shown.pulls.start(name)
             await shown.until(lambda: shown.pull_text().count("50 B of 100 B") == 2)
             await shown.choose("qwen3:8b")
+            assert "↓" in shown.row("qwen3:8b")
             await shown.press("space")
             await shown.until(lambda: "paused at 50 B of 100 B" in shown.pull_text())
             assert backend.left == ["qwen3:8b"]
+            assert "↓" not in shown.row("qwen3:8b")
             assert shown.pull_text().count("paused") == 1
             await shown.press_button("Resume")
             await shown.until(lambda: "installed" in shown.pull_text())
