@@ -8,7 +8,7 @@ import gc
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from localllm_tui.history.errors import HistoryError, is_damaged
 from localllm_tui.history.history import History
@@ -37,7 +37,7 @@ class ChatApp(DressedApp):
 
     TITLE = "localllm"
     CSS_PATH = "app.tcss"
-    COMMANDS = DressedApp.COMMANDS | {_chat_commands}
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_chat_commands}
 
     def __init__(self, make_backend: Callable[[], Backend], options: ChatOptions) -> None:
         super().__init__(options.settings)

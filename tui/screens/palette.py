@@ -17,7 +17,7 @@ class Entry(NamedTuple):
 
     title: str
     help: str
-    run: Callable[[], Awaitable[object]]
+    run: Callable[[], Awaitable[object] | None]
 
 
 class ChatCommands(Provider):
@@ -58,6 +58,8 @@ class ChatCommands(Provider):
                 done.add(binding.action)
                 run = partial(self.app.run_action, binding.action, node)
                 yield Entry(binding.description, key_words(binding.key), run)
+        for title, help_words, action, _ in self.app.get_system_commands(self.screen):
+            yield Entry(title, help_words, action)
 
 
 def _needs_words(takes: str) -> bool:

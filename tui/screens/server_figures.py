@@ -76,10 +76,10 @@ def _doing(model: LoadedModel) -> str:
         words.append(model.state)
     running = model.num_active - model.num_waiting
     words.append(f"{running} running" + (f", {model.num_waiting} waiting" if model.num_waiting else ""))
-    words.append(f"context {model.num_ctx}")
     if model.pinned:
         words.append("pinned")
     elif model.expires_in_s is not None:
         seconds = model.expires_in_s
         words.append(f"leaves in {seconds:.0f} s" if seconds < 100 else f"leaves in {seconds / 60:.0f} min")
+    words.append(f"context {model.num_ctx}")
     return "  ".join(word for word in words if word)
