@@ -335,8 +335,11 @@ class MessageView(Vertical, can_focus=True):
         self._head.light(True)
 
     def on_focus(self) -> None:
-        """Chosen by keyboard."""
+        """Chosen by keyboard; a call that asks is what one came for."""
         self._head.light(True)
+        asking = next((card for card in self._cards.values() if card.state == "asking"), None)
+        if asking is not None:
+            asking.focus()
 
     def on_blur(self) -> None:
         """Not any more."""

@@ -8,7 +8,7 @@ from localllm_tui.history.values import Node
 from localllm_tui.widgets.tool_card import ToolCard
 
 from localllm.api import ToolCall
-from tests.tui.host import run
+from tests.tui.host import run, wait_until
 from tests.tui.widgets.turns_host import Turns, turns
 
 LONG = {f"name{number}": "word " * 60 for number in range(20)}
@@ -82,5 +82,22 @@ def test_what_came_back_is_folded_and_opens() -> None:
             await host.pilot.press("enter")
             await host.settle()
             assert "xxx" not in "\n".join(host.screen())
+
+    run(story())
+
+
+def test_choosing_a_turn_that_asks_is_choosing_its_question() -> None:
+    async def story() -> None:
+        async with turns(NODE, size=(80, 40)) as host:
+            view = host.transcript.view(1)
+            assert view is not None
+            view.show_call(CALL, "asking")
+            await host.settle()
+            host.transcript.action_select(-1)
+            await wait_until(host.pilot, lambda: isinstance(host.app.focused, ToolCard))
+            await host.pilot.press("y")
+            await host.settle()
+            assert answers(host) == [("c1", True, "once")]
+            assert host.transcript.selected is view
 
     run(story())
