@@ -107,7 +107,36 @@ def config_page() -> str:
         cells = (f"`{field}`", config.describe(field), config.kind_words(field), default_words(field), variables)
         rows.append(f"| {' | '.join(cells)} |")
     head = ["| setting | meaning | value | default | variable |", "|---|---|---|---|---|"]
-    return "\n\n".join([*parts, "\n".join(head + rows), OTHER_VARIABLES]) + "\n"
+    return "\n\n".join([*parts, "\n".join(head + rows), OTHER_VARIABLES, chat_settings()]) + "\n"
+
+
+def chat_settings() -> str:
+    """What chat.toml may hold."""
+    import msgspec
+    from localllm_tui.options import ChatSettings
+
+    rows = ["## The chat", CHAT_INTRO, "| setting | meaning | default |\n|---|---|---|"]
+    for field in msgspec.structs.fields(ChatSettings):
+        described = next((m.description for m in getattr(field.type, "__metadata__", ()) if m.description), "")
+        value = getattr(ChatSettings(), field.name)
+        default = msgspec.json.encode(value).decode() if value != {} else "none"
+        rows[-1] += f"\n| `{field.name}` | {described} | `{default}` |"
+    return "\n\n".join(rows)
+
+
+CHAT_INTRO = """\
+`localllm chat` reads `chat.toml`, beside the settings file:
+
+```toml
+theme = "localllm-light"
+
+[keys]
+"chat.new" = "f12"
+
+[personas.editor]
+system = "You mend my {language} without changing its tone."
+parameters = { language = "English" }
+```"""
 
 
 SETTINGS_INTRO = """\

@@ -26,8 +26,8 @@ from localllm.service import Service
 
 SIZE = (112, 34)
 OTHERS = (("Planning a week in Lisbon", ""), ("Why is the sky blue?", "Science"), ("Tests before the parser", "Work"))
-FIRST = "In one sentence: what is a local language model good for?"
-SECOND = "Write a short Python function that counts the words of a text, with an example."
+FIRST = "Name three benefits of running a language model on your own computer, as a numbered list."
+SECOND = "Write a Python function that returns the factorial of a number."
 
 
 async def main() -> None:
