@@ -35,8 +35,6 @@ class GaugeBar(Widget):
     def _part(self, piece: Piece) -> Content:
         if piece.share is None:
             return Content.styled(piece.text, _TONES[piece.tone])
-        if self.app.has_class("-plain"):
-            return Content.styled(f"{piece.share:.0%}", _TONES[piece.tone])
         filled = round(piece.share * _BAR_COLUMNS)
         if piece.share > 0:
             filled = max(1, filled)

@@ -34,7 +34,6 @@ def test_it_fits_and_the_bar_is_told_without_colour() -> None:
                 assert "\n" not in _line(pilot)
             await pilot.resize_terminal(100, 4)
             pilot.app.add_class("-plain")
-            await wait_until(pilot, lambda: "50%" in _line(pilot))
-            assert "━" not in _line(pilot)
+            assert _line(pilot) == "4,096 / 8,192 tokens, 12 cached, 42.0 tok/s, CPU"
 
     run(story())
