@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from textual.app import App
 
@@ -17,14 +18,14 @@ _IDS = re.compile(r"terminal-\d+")
 _TITLE = re.compile(r"<title>.*?</title>", re.DOTALL)
 
 
-def snapshot(app: App[object]) -> str:
+def snapshot(app: App[Any]) -> str:
     """The screen as SVG, without what differs from run to run."""
     drawn = app.export_screenshot(title="localllm", simplify=True)
     lines = (line.rstrip() for line in _TITLE.sub("", _IDS.sub("terminal", drawn)).splitlines())
     return "\n".join(line for line in lines if line) + "\n"
 
 
-def assert_snapshot(app: App[object], name: str) -> None:
+def assert_snapshot(app: App[Any], name: str) -> None:
     """The screen looks as it was kept under `name`."""
     drawn = snapshot(app)
     kept, new = FOLDER / f"{name}.svg", FOLDER / f"{name}.new.svg"
