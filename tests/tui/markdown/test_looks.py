@@ -55,9 +55,9 @@ def test_a_table_fits_its_columns_to_the_terminal() -> None:
     rows = ("| name | n | notes |", "|:--|--:|:-:|", "| a | 1 | short |", "| b | 100 | a note of some more words |")
     text = "\n".join(rows)
     assert texts(whole(text, 60)) == [
-        "name │   n │          notes",
+        "name │   n │           notes",
         "─────┼─────┼──────────────────────────",
-        "a    │   1 │          short",
+        "a    │   1 │           short",
         "b    │ 100 │ a note of some more words",
     ]
     narrow = texts(whole(text, 24))
