@@ -26,6 +26,7 @@ from localllm.service import Service
 
 SIZE = (112, 34)
 OTHERS = (("Planning a week in Lisbon", ""), ("Why is the sky blue?", "Science"), ("Tests before the parser", "Work"))
+TITLE = "Models on my own computer"
 FIRST = "Name three benefits of running a language model on your own computer, as a numbered list."
 SECOND = "Write a Python function that returns the factorial of a number."
 
@@ -39,9 +40,11 @@ async def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "chat.db"
-        fill(database)
+        talk = fill(database, args.model)
         sampling = SamplingParams(temperature=0.0, max_tokens=160)
-        options = ChatOptions(args.model, database, ChatSettings(theme=args.theme), conversation=0, sampling=sampling)
+        options = ChatOptions(
+            args.model, database, ChatSettings(theme=args.theme), conversation=talk, sampling=sampling
+        )
         service = lambda: Service(load_settings(), load_options=LoadOptions(num_slots=1))  # noqa: E731
         app = ChatApp(service, options)
         async with app.run_test(size=SIZE) as pilot:
@@ -56,12 +59,14 @@ async def main() -> None:
     print(f"{args.out} written: answers of {args.model}, on {time.strftime('%Y-%m-%d')}")
 
 
-def fill(database: Path) -> None:
-    """Some conversations for the list."""
+def fill(database: Path, model: str) -> int:
+    """Some conversations for the list; the id of an empty one with a title."""
     history = History(database)
     for title, folder in OTHERS:
         history.add(history.new(model="qwen3:4b", title=title, folder=folder).id, None, "user", title)
+    talk = history.change(history.new(model=model).id, title=TITLE, titled_by="person").id
     history.close()
+    return talk
 
 
 async def ask(pilot: Pilot[int], text: str) -> None:

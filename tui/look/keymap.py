@@ -131,4 +131,4 @@ def _declared(owner: type[DOMNode]) -> Iterable[Binding]:
 
 
 def _with_keys(binding: Binding, keys: Mapping[str, str]) -> Binding:
-    return replace(binding, key=keys[binding.id]) if binding.id in keys else binding
+    return binding if binding.id is None else replace(binding, key=keys.get(binding.id, binding.key))

@@ -73,13 +73,13 @@ class HelpScreen(ModalScreen[None]):
         line = self.query_one("#help-writing", Static)
         line.display = bool(writing)
         line.update(section("Writing", writing, columns, keys=_KEYS))
-        rows = [
+        commands = [
             (f"/{command.name} {command.takes}".rstrip(), command.help, "")
             for command in COMMANDS
             if not command.hidden
         ]
         title = "Commands, typed at the start of a message"
-        self.query_one("#help-commands", Static).update(section(title, rows, columns, keys=_KEYS))
+        self.query_one("#help-commands", Static).update(section(title, commands, columns, keys=_KEYS))
 
 
 def section(title: str, rows: Sequence[tuple[str, str, str]], columns: int, *, keys: int = 0) -> Content:
