@@ -7,6 +7,7 @@ import at once.
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -45,6 +46,10 @@ def _run(args: list[str], backend_factory: BackendFactory | None) -> int:
     """Run the command and report its failure; what is left to the caller is Ctrl-C and a reader that has gone."""
     if backend_factory is None and args[:1] and args[0] in _STARTS_AN_ENGINE and not _STARTS_NONE & set(args):
         _prestart_engine()
+    # Nothing of what the chat loads at its start is garbage, and looking for some takes a tenth of it. It turns the
+    # collector on when its first frame is seen.
+    if args[:1] == ["chat"]:
+        gc.disable()
     from localllm.cli.app import run_command
     from localllm.cli.output import prepare_streams
 
@@ -56,6 +61,8 @@ def _run(args: list[str], backend_factory: BackendFactory | None) -> int:
         if _reader_has_gone(exc):
             raise
         return _report(exc)
+    finally:
+        gc.enable()
     return code
 
 

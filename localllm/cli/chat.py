@@ -82,8 +82,11 @@ def chat(
     chat_settings = _chat_settings(theme, plain)
     where = _where(runtime, settings, model, url=url, key_file=key_file, local=local, own=own_load(loading))
     if web:
+        import gc
+
         from localllm.cli.chat_web import serve_chat
 
+        gc.enable()
         serve_chat(runtime.args, port or 0)
         return
     from localllm.cli.chat_terminal import take_terminal
@@ -108,10 +111,6 @@ def chat(
 
 
 def _run(options: ChatOptions, make_backend: Callable[[], Backend]) -> int:
-    import gc
-
-    # Nothing of what is loaded now is garbage: looking for some would take a tenth of the start.
-    gc.disable()
     from localllm_tui.app import ChatApp
 
     app = ChatApp(make_backend, options)
