@@ -59,7 +59,13 @@ class ChatScreen(WithModels, ExchangingScreen, WithTree, WithPrompts):
         self.options = options
         self.tools = tools
         self.desk = Desk(
-            backend, history, tools=tools, sampling=options.sampling, on_over=self._over, on_asking=self._asking
+            backend,
+            history,
+            tools=tools,
+            sampling=options.sampling,
+            on_over=self._over,
+            on_asking=self._asking,
+            on_due=self._send_due,
         )
         self.meter = Meter(backend, self._show_gauges)
         self._not_opened: LocalLLMError | None = None
@@ -123,7 +129,7 @@ class ChatScreen(WithModels, ExchangingScreen, WithTree, WithPrompts):
         self.composer.show(self._draft_of(opened))
         opened.typed = None
         self._stage.show(opened)
-        if opened.waiting is not None and not opened.is_busy:
+        if opened.waiting is not None and not opened.is_busy and not opened.is_due:
             self.action_take_back()
         self.composer.focus()
 
@@ -197,7 +203,7 @@ class ChatScreen(WithModels, ExchangingScreen, WithTree, WithPrompts):
     @work(group="submit", exclusive=True)
     async def submit(self, draft: Draft) -> None:
         """Send it where there is room, let it wait while an answer comes; else it stays in the prompt."""
-        if self.open.is_busy or await self._has_room(draft):
+        if self.open.is_busy or self.open.is_due or await self._has_room(draft):
             self._send(draft)
 
     async def _has_room(self, draft: Draft) -> bool:
@@ -216,6 +222,27 @@ class ChatScreen(WithModels, ExchangingScreen, WithTree, WithPrompts):
         if was_new:
             self._keep(0, Draft())
         self.save_draft()
+
+    @work(group="due")
+    async def _send_due(self, opened: OpenConversation) -> None:
+        """What waited has its turn: it goes out where there is room, else into the prompt again."""
+        from localllm_tui.screens.making_room import has_room_for_waiting
+
+        waiting = opened.waiting
+        if waiting is None:
+            return
+        has_room = await has_room_for_waiting(self, opened, waiting)
+        if opened.waiting is not waiting:
+            return  # it was taken back meanwhile
+        opened.is_due = False
+        if has_room:
+            opened.send_waiting()
+        if opened is self.open and opened.waiting is not None:
+            self.action_take_back()
+        elif opened is self.open:
+            self.save_draft()
+        elif opened.typed is not None and opened.waiting is None:
+            self._keep(opened.id, opened.typed)
 
     @on(Composer.Command)
     async def _command(self, event: Composer.Command) -> None:
@@ -277,7 +304,7 @@ class ChatScreen(WithModels, ExchangingScreen, WithTree, WithPrompts):
         self.list_changed()
         if opened.typed is not None and opened.waiting is None:
             self._keep(opened.id, opened.typed)
-        if opened is self.open and opened.waiting is not None and not opened.is_busy:
+        if opened is self.open and opened.waiting is not None and not opened.is_busy and not opened.is_due:
             self.action_take_back()
         elif opened is self.open:
             self.save_draft()

@@ -17,6 +17,7 @@ from localllm.errors import ContextLengthError, LocalLLMError
 
 if TYPE_CHECKING:
     from localllm_tui.screens.chat import ChatScreen
+    from localllm_tui.turns.open_conversation import OpenConversation
 
 # How long sending may wait for a Backend that is being made, and for a prompt to be counted.
 _READY_S = 0.05
@@ -27,16 +28,34 @@ async def has_room(screen: ChatScreen, draft: Draft) -> bool:
     """Whether `draft` may be sent: it fits well, or the person chose what is to be done. Never keeps anybody waiting
     for a model: one that is not in memory judges by itself, once it is.
     """
-    if screen.open.wishes.truncate == "oldest":
+    room = await _scarce(screen, screen.open, draft)
+    return room is None or await _choose(screen, room, draft)
+
+
+async def has_room_for_waiting(screen: ChatScreen, opened: OpenConversation, draft: Draft) -> bool:
+    """The same for a message that waited in `opened`. Whoever looks at something else meanwhile is told, not asked."""
+    room = await _scarce(screen, opened, draft)
+    if room is None or opened.waiting is not draft:
         return True
+    if screen.open is opened and screen.app.screen is screen:
+        return await _choose(screen, room, draft)
+    title = opened.conversation.title or "a conversation"
+    screen.say(f"{title}: the message that waited was not sent, there is little room left. It is in the prompt.")
+    return False
+
+
+async def _scarce(screen: ChatScreen, opened: OpenConversation, draft: Draft) -> Room | None:
+    """The room for `draft` where it is little; None where it is enough, and where nobody can say."""
+    if opened.wishes.truncate == "oldest":
+        return None
     try:
         async with asyncio.timeout(_READY_S):
             backend = await screen.backend()
         async with asyncio.timeout(_COUNTED_S):
-            room = await count_prompt(backend, screen.open, draft)
+            room = await count_prompt(backend, opened, draft)
     except (LocalLLMError, TimeoutError):
-        return True  # sending says it better
-    return room is None or not room.is_near or await _choose(screen, room, draft)
+        return None  # sending says it better
+    return room if room is not None and room.is_near else None
 
 
 async def has_room_after(screen: ChatScreen, error: ContextLengthError) -> bool:

@@ -16,7 +16,7 @@ from localllm.api import Backend, SamplingParams
 class Desk:
     """Opens conversations, and keeps those whose reply is under way. `on_over` is told of every reply's end.
 
-    `on_asking` is told of every tool call that waits for a person's word.
+    `on_asking` is told of every tool call that waits for a person's word, `on_due` of messages whose turn has come.
     """
 
     def __init__(
@@ -28,6 +28,7 @@ class Desk:
         sampling: SamplingParams | None = None,
         on_over: Callable[[OpenConversation], None] | None = None,
         on_asking: Callable[[OpenConversation], None] | None = None,
+        on_due: Callable[[OpenConversation], object] | None = None,
     ) -> None:
         self._backend = backend
         self._history = history
@@ -35,6 +36,7 @@ class Desk:
         self._sampling = sampling or SamplingParams()
         self._on_over = on_over
         self._on_asking = on_asking
+        self._on_due = on_due
         self._kept: list[OpenConversation] = []
 
     def open(self, id: int, model: str) -> OpenConversation:
@@ -59,6 +61,7 @@ class Desk:
             tools=self._tools,
             on_over=self._on_over,
             on_asking=self._on_asking,
+            on_due=self._on_due,
         )
         self._kept.append(opened)
         return opened

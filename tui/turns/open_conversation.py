@@ -25,7 +25,8 @@ class OpenConversation:
 
     `waiting` is the message to be sent when the reply has ended. `typed` is what was in the prompt when a person went
     to another conversation meanwhile. `watcher` None: nobody looks. `on_over` is called with this whenever a reply has
-    ended, `on_asking` when a tool call waits for a person's word.
+    ended, `on_asking` when a tool call waits for a person's word. `on_due` is called when what waits has its turn, and
+    then says `send_waiting`; meanwhile `is_due`. Without it what waits is sent at once.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class OpenConversation:
         tools: Tools | None = None,
         on_over: Callable[[OpenConversation], None] | None = None,
         on_asking: Callable[[OpenConversation], None] | None = None,
+        on_due: Callable[[OpenConversation], object] | None = None,
     ) -> None:
         self.conversation = conversation
         self.wishes = wishes
         self.watcher: ConversationWatcher | None = None
         self.reply: Reply | None = None
         self.waiting: Draft | None = None
+        self.is_due = False
         self.choice = ANY_CHOICE  # what of its tools the next answer has to call
         self.typed: Draft | None = None
         self.path: tuple[Node, ...] = () if conversation.leaf is None else history.path(conversation.leaf)
@@ -52,6 +55,7 @@ class OpenConversation:
         self._tools = tools
         self._on_over = on_over
         self._on_asking = on_asking
+        self._on_due = on_due
         self._task: asyncio.Task[None] | None = None
         self._titling: asyncio.Task[None] | None = None
         self._is_left = False
@@ -97,7 +101,7 @@ class OpenConversation:
 
         Raises HistoryError where it cannot be kept, and InvalidRequestError where one waits already.
         """
-        if self.is_busy:
+        if self.is_busy or self.is_due:
             if self.waiting is not None:
                 hint = "take it back to change it, or stop the answer"
                 raise InvalidRequestError("a message waits already", hint=hint)
@@ -180,10 +184,22 @@ class OpenConversation:
 
     def take_back(self) -> Draft | None:
         """The message that waits, waiting no longer."""
-        waiting, self.waiting = self.waiting, None
+        waiting, self.waiting, self.is_due = self.waiting, None, False
         if waiting is not None:
             self._changed()
         return waiting
+
+    def send_waiting(self) -> None:
+        """Send what waits; where it cannot be kept it goes on waiting."""
+        waiting, self.waiting, self.is_due = self.waiting, None, False
+        if waiting is None:
+            return
+        try:
+            self.send(waiting)
+        except LocalLLMError as exc:
+            self.waiting = waiting
+            if self.watcher is not None:
+                self.watcher.trouble(exc)
 
     def change(self, **fields: Any) -> None:
         """Change the conversation: its model, its system prompt, its title."""
@@ -213,7 +229,7 @@ class OpenConversation:
 
     def leave(self) -> None:
         """Tell nobody any more, and begin nothing of its own."""
-        self.watcher = self._on_over = self._on_asking = self.waiting = None
+        self.watcher = self._on_over = self._on_asking = self._on_due = self.waiting = None
         self._is_left = True
 
     async def close(self) -> None:
@@ -274,22 +290,16 @@ class OpenConversation:
         if self._is_left:
             return
         if self.waiting is not None and ending == "person":
-            self._send_waiting()
+            if self._on_due is None:
+                self.send_waiting()
+            else:
+                self.is_due = True
+                self._on_due(self)
         elif ending == "person" and self.conversation.titled_by == "nobody":
             self._titling = asyncio.ensure_future(self._title())
         self._changed()
         if self._on_over is not None:
             self._on_over(self)
-
-    def _send_waiting(self) -> None:
-        waiting, self.waiting = self.waiting, None
-        assert waiting is not None
-        try:
-            self.send(waiting)
-        except LocalLLMError as exc:
-            self.waiting = waiting
-            if self.watcher is not None:
-                self.watcher.trouble(exc)
 
     async def _title(self) -> None:
         title = await ask_title(await self._backend(), self.wishes.model, self.path)

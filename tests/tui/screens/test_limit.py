@@ -166,3 +166,62 @@ def test_a_summary_may_be_broken_off(tmp_path: Path) -> None:
             await host.until(lambda: host.backend.ended)
 
     run(story())
+
+
+async def waiting(host: Host, gate: asyncio.Event) -> None:
+    """A message waits behind an answer, and there is little room for it."""
+    await near_the_limit(host, num_ctx=1000)
+    host.screen.open.send(Draft("short"))
+    await host.until(lambda: host.screen.open.is_busy and host.screen.open.now()[-1].content == "D")
+    await host.say("more")
+    await host.until(lambda: host.screen.open.waiting is not None)
+    gate.set()
+
+
+def test_a_message_that_waited_is_asked_about_too(tmp_path: Path) -> None:
+    async def story() -> None:
+        gate = asyncio.Event()
+        async with chat_host(tmp_path, *THREE, ["D", gate], ["E"]) as host:
+            await waiting(host, gate)
+            await host.until(lambda: isinstance(host.app.screen, LimitScreen))
+            assert len(host.backend.requests) == 4
+            await host.pilot.press("escape")
+            await host.until(lambda: host.app.screen is host.screen)
+            assert host.composer.text == "more"
+            assert host.screen.open.waiting is None
+            await asked(host)
+            await choose(host, "oldest")
+            await host.until(lambda: [node.content for node in host.screen.open.path[-2:]] == ["more", "E"])
+
+    run(story())
+
+
+def test_a_message_that_waited_goes_out_as_the_person_chooses(tmp_path: Path) -> None:
+    async def story() -> None:
+        gate = asyncio.Event()
+        async with chat_host(tmp_path, *THREE, ["D", gate], ["E"]) as host:
+            await waiting(host, gate)
+            await host.until(lambda: isinstance(host.app.screen, LimitScreen))
+            await choose(host, "oldest")
+            await host.until(lambda: [node.content for node in host.screen.open.path[-2:]] == ["more", "E"])
+            assert host.backend.requests[-1].truncate == "oldest"
+            assert host.history.draft(host.screen.open.id) == Draft()
+
+    run(story())
+
+
+def test_nobody_is_asked_about_a_conversation_they_do_not_see(tmp_path: Path) -> None:
+    async def story() -> None:
+        gate = asyncio.Event()
+        async with chat_host(tmp_path, *THREE, ["D", gate]) as host:
+            await waiting(host, asyncio.Event())
+            first = host.screen.open
+            await host.pilot.press("ctrl+n")
+            gate.set()
+            await host.until(lambda: not first.is_busy and not first.is_due)
+            assert host.app.screen is host.screen
+            assert len(host.backend.requests) == 4
+            host.screen.show_conversation(first.id)
+            await host.until(lambda: host.composer.text == "more")
+
+    run(story())
