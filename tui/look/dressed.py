@@ -152,6 +152,11 @@ def keys_line(owner: type[DOMNode], app: App[object]) -> Content:
     return Content.assemble(*pieces)
 
 
+def key_of(app: App[object], binding_id: str) -> str:
+    """The key of a binding as this person has it, in words: for whatever names a key."""
+    return keymap.key_of(binding_id, app.keys_in_force if isinstance(app, DressedApp) else {})
+
+
 def _has_terminal() -> bool:
     try:
         return sys.__stdin__ is not None and sys.__stdin__.isatty()

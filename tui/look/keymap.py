@@ -91,6 +91,21 @@ def all_owners() -> list[type[DOMNode]]:
     for module in pkgutil.walk_packages(package.__path__, f"{PACKAGE}."):
         if module.name.startswith((f"{PACKAGE}.screens", f"{PACKAGE}.widgets", f"{PACKAGE}.app")):
             importlib.import_module(module.name)
+    return list(_owners())
+
+
+def key_of(binding_id: str, keys: Mapping[str, str]) -> str:
+    """The first key of a binding, as a person reads it; empty where none of the classes in use has that id."""
+    if binding_id not in keys and binding_id not in _declared_keys:
+        _declared_keys.update((one.id, one.key) for owner in _owners() for one in _declared(owner) if one.id)
+    return key_words(keys.get(binding_id, _declared_keys.get(binding_id, "")), 1)
+
+
+_declared_keys: dict[str, str] = {}
+
+
+def _owners() -> list[type[DOMNode]]:
+    """The classes of the chat that are loaded."""
     found: list[type[DOMNode]] = []
     todo: list[type[DOMNode]] = [DOMNode]
     while todo:
@@ -103,7 +118,7 @@ def all_owners() -> list[type[DOMNode]]:
 
 def key_words(keys: str, at_most: int | None = None) -> str:
     """Keys as a person reads them: `ctrl+shift+k` is `Ctrl+Shift+K`; several stand beside each other."""
-    return "  ".join(_one_key(key.strip()) for key in keys.split(",")[:at_most])
+    return "  ".join(_one_key(key.strip()) for key in keys.split(",")[:at_most] if key.strip())
 
 
 _NAMES = {

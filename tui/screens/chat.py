@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from localllm_tui.history.history import History
 from localllm_tui.history.values import Attachment, Draft
+from localllm_tui.look.dressed import key_of
 from localllm_tui.options import ChatOptions
 from localllm_tui.screens import attention
 from localllm_tui.screens.commands import COMMANDS, command
@@ -277,11 +278,11 @@ class ChatScreen(WithModels, ExchangingScreen, WithTree, WithPrompts):
         """See ConversationScreen."""
         note = self.query_one(NoteLine)
         if self.open.waiting is not None:
-            note.show("waits", self.open.waiting.text, "Alt+Up takes it back")
+            note.show("waits", self.open.waiting.text, f"{key_of(self.app, 'chat.takeback')} takes it back")
         elif (asking := self.asking_tool()) is not None:
-            note.show("a tool asks", asking.call.name, "Ctrl+T answers")
+            note.show("a tool asks", asking.call.name, f"{key_of(self.app, 'chat.tool')} answers")
         elif self.composer.draft.edits is not None:
-            note.show("another version of an earlier turn", hint="Escape leaves it")
+            note.show("another version of an earlier turn", hint=f"{key_of(self.app, 'chat.stop')} leaves it")
         elif (way := self.way_on()) is not None:
             note.show(way.head, hint=way.hint)
         else:

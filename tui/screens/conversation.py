@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from localllm_tui.history.values import Draft, Node
+from localllm_tui.look.dressed import key_of
 from localllm_tui.screens import clipboard, saving
 from localllm_tui.turns.open_conversation import OpenConversation
 from localllm_tui.turns.turn import words
@@ -88,17 +89,18 @@ class ConversationScreen(Screen[None]):
     def way_on(self) -> WayOn | None:
         """Where the branch ends in something unfinished: what that is, and what goes on from there."""
         last = self.open.path[-1] if self.open.path and not self.open.is_busy else None
+        again, on = key_of(self.app, "chat.regenerate"), key_of(self.app, "chat.continue")
         match (last.role, last.state) if last is not None else ("", ""):
             case "user", _:
-                return WayOn("not answered", "Ctrl+R has it answered", self.action_regenerate)
+                return WayOn("not answered", f"{again} has it answered", self.action_regenerate)
             case "tool", _:
-                return WayOn("the model was not asked on", "Alt+G lets it go on", self.action_go_on)
+                return WayOn("the model was not asked on", f"{on} lets it go on", self.action_go_on)
             case "assistant", "complete" if last is not None and last.tool_calls:
-                return WayOn("the calls were not run", "Alt+G has them run", self.action_go_on)
+                return WayOn("the calls were not run", f"{on} has them run", self.action_go_on)
             case "assistant", "failed":
-                return WayOn("failed", "Ctrl+R tries again", self.action_regenerate)
+                return WayOn("failed", f"{again} tries again", self.action_regenerate)
             case "assistant", "stopped":
-                return WayOn("stopped", "Alt+G goes on, Ctrl+R answers again", self.action_go_on)
+                return WayOn("stopped", f"{on} goes on, {again} answers again", self.action_go_on)
         return None
 
     def action_regenerate(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, ClassVar
 
 from localllm_tui.history.values import Draft, Node
+from localllm_tui.look.dressed import key_of
 from localllm_tui.screens.whole import WholeScreen
 from textual import work
 from textual.binding import Binding, BindingType
@@ -90,7 +91,7 @@ class WithModels(WholeScreen):
 
         opened, mine = self.open, self.open.wishes.model
         if opened.is_busy:
-            self.say("An answer is under way; stop it first (Escape).")
+            self.say(f"An answer is under way; stop it first ({key_of(self.app, 'chat.stop')}).")
             return
         try:
             draft = await self.composer.whole()

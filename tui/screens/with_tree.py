@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from localllm_tui.look.dressed import key_of
 from localllm_tui.screens.whole import WholeScreen
 from localllm_tui.turns.reply import Tools
 from localllm_tui.widgets.tool_card import ToolCard
@@ -39,7 +40,8 @@ class WithTree(WholeScreen):
         troubles = [self.tools.problem] if self.tools.problem else []
         troubles += [f"{one.name}: {one.words}" for one in self.tools.status() if one.state == "failed"]
         if troubles:
-            self.notify(safe_stream("\n".join(troubles)), title="Tools (F7)", severity="warning", markup=False)
+            title = f"Tools ({key_of(self.app, 'chat.tools')})"
+            self.notify(safe_stream("\n".join(troubles)), title=title, severity="warning", markup=False)
 
     def asking_tool(self) -> ToolCard | None:
         """The first call of this conversation that asks a person."""
@@ -90,7 +92,8 @@ class WithTree(WholeScreen):
         offered = [spec.name for spec in self.open.specs()]
         meant = [one for one in offered if name in (one, one.partition("__")[2])] if name else offered
         if not meant:
-            words = f"Offered here: {', '.join(offered)}." if offered else "No tools are offered here; F7 shows why."
+            none = f"No tools are offered here; {key_of(self.app, 'chat.tools')} shows why."
+            words = f"Offered here: {', '.join(offered)}." if offered else none
             self.say(f"There is no tool {name}. {words}" if name else words)
             return
         self.open.choice = ToolChoice("required", tuple(meant) if name else ())

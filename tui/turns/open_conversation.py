@@ -254,7 +254,7 @@ class OpenConversation:
 
     def _check_idle(self) -> None:
         if self.is_busy:
-            raise InvalidRequestError("an answer is under way", hint="stop it first (Escape)")
+            raise InvalidRequestError("an answer is under way", hint="stop it first")
 
     def _go_to(self, node: Node) -> None:
         self.conversation = self._history.change(self.id, leaf=node.id)

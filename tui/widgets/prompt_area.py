@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from localllm_tui.look.dressed import key_of
 from localllm_tui.look.terminal_keys import tell_alt_enter
 from localllm_tui.prompt import vim
 from localllm_tui.prompt.sent import SentWalk
@@ -19,17 +20,12 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widgets import TextArea
 
-# Shift+Enter reaches no program in many terminals, so the key that is named is the one that works in all of them.
-_HINTS = tuple(
-    map(
-        Content,
-        (
-            "Ask anything    Enter sends · Ctrl+J new line · @ file · / command",
-            "Enter sends · Ctrl+J new line",
-            "Ctrl+J: new line",
-            "",
-        ),
-    )
+# Shift+Enter reaches no program in many terminals: the key that is named is the first, which works in all of them.
+_HINTS = (
+    "Ask anything    {send} sends · {newline} new line · @ file · / command",
+    "{send} sends · {newline} new line",
+    "{newline}: new line",
+    "",
 )
 MAX_ROWS = 12
 # Control characters as the one-column pictures that Unicode has of them, so that a paste is kept and obeyed by nobody.
@@ -86,7 +82,7 @@ class PromptArea(TextArea):
 
     def __init__(self, completions: CompletionList, *, paste_chars: int, has_vim: bool) -> None:
         tell_alt_enter()
-        super().__init__(placeholder=_HINTS[0], highlight_cursor_line=False)
+        super().__init__(highlight_cursor_line=False)
         self.sent = SentWalk()
         self._completions = completions
         self._paste_chars = paste_chars
@@ -135,7 +131,9 @@ class PromptArea(TextArea):
 
     def on_resize(self) -> None:
         """The longest hint that fits; at most half of the terminal for the prompt."""
-        self.placeholder = next((hint for hint in _HINTS if hint.cell_length <= self.content_size.width), "")
+        keys = {name: key_of(self.app, f"composer.{name}") for name in ("send", "newline")}
+        hints = (Content(hint.format_map(keys)) for hint in _HINTS)
+        self.placeholder = next((hint for hint in hints if hint.cell_length <= self.content_size.width), "")
         self.styles.max_height = max(3, min(MAX_ROWS, self.app.size.height // 2))
 
     # --- keys -----------------------------------------------------------------------------------------------------

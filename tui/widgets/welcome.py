@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from localllm_tui.look.dressed import key_of
 from textual.app import RenderResult
 from textual.content import Content
 from textual.widget import Widget
 
+# What is typed, or the id of a binding; and what it does.
 _LINES = (
-    ("Enter", "sends"),
+    ("composer.send", "sends"),
     ("@", "attaches a file"),
     ("/", "lists the commands"),
-    ("Ctrl+P", "finds everything"),
-    ("F1", "shows the keys"),
+    ("app.palette", "finds everything"),
+    ("app.help", "shows the keys"),
 )
 
 
@@ -29,5 +31,6 @@ class Welcome(Widget):
         head = Content.styled("localllm", "bold $accent")
         if rows < len(_LINES) + 3 or columns < 28:
             return head
-        lines = [Content.assemble((f"{key:>8}", "$foreground"), f"   {words:<20}") for key, words in _LINES]
+        keys = [(key_of(self.app, key) if "." in key else key, words) for key, words in _LINES]
+        lines = [Content.assemble((f"{key:>8}", "$foreground"), f"   {words:<20}") for key, words in keys]
         return Content("\n").join([head, Content(""), *lines])

@@ -73,3 +73,10 @@ def test_what_is_wrong_with_keys_is_said() -> None:
 )
 def test_key_words(keys: str, words: str) -> None:
     assert keymap.key_words(keys) == words
+
+
+def test_the_key_of_a_binding_is_the_persons_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keymap, "_declared_keys", {})
+    assert keymap.key_of("lamp.dark", {}) == "d"
+    assert keymap.key_of("lamp.dark", {"lamp.dark": "ctrl+x,f9"}) == "Ctrl+X"
+    assert keymap.key_of("lamp.unknown", {}) == ""

@@ -14,6 +14,7 @@ from localllm_tui.widgets.gauge_bar import GaugeBar
 from localllm_tui.widgets.head_line import HeadLine
 from localllm_tui.widgets.message_view import MessageView
 from localllm_tui.widgets.note_line import NoteLine
+from localllm_tui.widgets.prompt_area import PromptArea
 from localllm_tui.widgets.transcript import Transcript
 from localllm_tui.widgets.welcome import Welcome
 from textual.widgets import Input, TextArea
@@ -384,5 +385,28 @@ def test_thinking_is_asked_for_or_not(tmp_path: Path) -> None:
             await host.until(lambda: "Thinking: auto. It is on, off or auto." in notices(host))
             await host.screen.run_command("answer")
             await host.until(lambda: "The model does not think just now." in notices(host))
+
+    run(story())
+
+
+def test_hints_name_the_keys_that_the_person_has(tmp_path: Path) -> None:
+    keys = {"composer.send": "f12", "composer.newline": "enter", "app.help": "f10", "chat.takeback": "ctrl+y"}
+    keys |= {"chat.regenerate": "f11", "chat.stop": "alt+x"}
+
+    async def story() -> None:
+        async with chat_host(
+            tmp_path, [EngineCrashedError("gone")], ["A", asyncio.Event()], settings=ChatSettings(keys=keys)
+        ) as host:
+            note = host.screen.query_one(NoteLine)
+            assert "F12 sends · Enter new line" in str(host.composer.query_one(PromptArea).placeholder)
+            assert "F10   shows the keys" in str(host.screen.query_one(Welcome).render())
+            host.screen.submit(Draft("one"))
+            await host.until(lambda: "F11 tries again" in str(note.render()))
+            await host.pilot.press("f11")
+            await host.until(lambda: host.screen.open.now()[-1].content == "A")
+            host.screen.submit(Draft("two"))
+            await host.until(lambda: "Ctrl+Y takes it back" in str(note.render()))
+            await host.pilot.press("alt+x")
+            await host.until(lambda: "F11 answers again" in str(note.render()))
 
     run(story())
