@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from localllm_tui.history.values import Draft
+from localllm_tui.look.names import shown_model
 from localllm_tui.screens.limit import Choice, LimitScreen
 from localllm_tui.screens.under_way import UnderWay
 from localllm_tui.turns import summary
@@ -135,7 +136,8 @@ async def _enlarge(screen: ChatScreen, room: Room, draft: Draft) -> bool:
         loaded = await find_loaded(backend, model)
         return loaded.num_ctx if loaded is not None else 0
 
-    got = await screen.app.push_screen_wait(UnderWay[int](f"Loading {model} with {num_ctx:,} tokens of context", load))
+    what = f"Loading {shown_model(model)} with {num_ctx:,} tokens of context"
+    got = await screen.app.push_screen_wait(UnderWay[int](what, load))
     if got is None:
         return False
     if isinstance(got, LocalLLMError):

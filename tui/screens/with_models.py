@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from localllm_tui.history.values import Draft, Node
 from localllm_tui.look.dressed import key_of
+from localllm_tui.look.names import shown_model
 from localllm_tui.screens.whole import WholeScreen
 from textual import work
 from textual.binding import Binding, BindingType
@@ -82,7 +83,7 @@ class WithModels(WholeScreen):
     def _take_model(self, name: str) -> None:
         if name != self.open.wishes.model:
             self._change(model=name)
-            self.say(f"{name} answers from now on.")
+            self.say(f"{shown_model(name)} answers from now on.")
 
     @work(group="models", exclusive=True)
     async def action_both(self, name: str = "") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from localllm_tui.history.values import Node
+from localllm_tui.look.names import shown_model, tooltip
 from localllm_tui.turns.gauges import Gauges
 from localllm_tui.turns.meter import figures_of
 from localllm_tui.turns.watcher import CallState
@@ -36,7 +37,7 @@ class AnswerColumn(Vertical):
 
     def compose(self) -> ComposeResult:
         """From the top."""
-        yield Static(safe_line(self.model), classes="who", markup=False)
+        yield Static(shown_model(self.model), classes="who", markup=False).with_tooltip(tooltip(self.model))
         yield Transcript()
         yield GaugeBar()
 

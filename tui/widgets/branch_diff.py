@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from localllm_tui.look.names import shown_model
 from localllm_tui.widgets.branch_rounds import Comparison, Round, Side
 from localllm_tui.widgets.word_diff import Piece
 from textual.app import ComposeResult
@@ -104,8 +105,8 @@ def _who(side: Side) -> str:
     first = side.nodes[0]
     if first.role == "user":
         return "You"
-    models = dict.fromkeys(node.model for node in side.nodes if node.model)
-    return safe_line(", ".join(models) or first.role)
+    models = dict.fromkeys(shown_model(node.model) for node in side.nodes if node.model)
+    return ", ".join(models) or safe_line(first.role)
 
 
 def _figures(side: Side) -> str:

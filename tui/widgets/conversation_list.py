@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from localllm_tui.history.values import Conversation
+from localllm_tui.look.names import shown_model
 from localllm_tui.widgets.conversation_rows import Folder, Heading, Key, Row, Rows, SearchRow, age, arrange, key_of
 from rich.segment import Segment
 from rich.style import Style
@@ -237,8 +238,7 @@ class ConversationList(ScrollView, can_focus=True):
         mark = (f"{'>' if self._is_plain else '▌'} " if is_current else "  ") + "  " * is_inside
         room = max(0, columns - len(mark) - 1)
         if part:
-            note = " · ".join(word for word in (safe_line(row.model), age(row.updated, time.time())) if word)
-            return [(mark, "list--mark"), (cut(note, room), "list--note")]
+            return [(mark, "list--mark"), (_note(row, room), "list--note")]
         has_menu = number == self._hover or (self._is_led and number == self._at)
         title = cut(safe_line(row.title) or "New conversation", max(0, room - 2 * has_menu))
         name = "list--current" if is_current else "list--title" if row.title else "list--untitled"
@@ -394,3 +394,10 @@ class ConversationList(ScrollView, can_focus=True):
             self.action_ask("menu")
         else:
             self.action_choose()
+
+
+def _note(row: Conversation, room: int) -> str:
+    """Model and age in one line. What has no place is cut off the model's name: half an age says nothing."""
+    ago, model = age(row.updated, time.time()), shown_model(row.model)
+    left = room - width(ago) - 3
+    return f"{cut(model, left)} · {ago}" if model and left >= 4 else cut(ago or model, room)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from localllm_tui.look.names import shown_model, tooltip
 from textual.app import RenderResult
 from textual.content import Content
 from textual.reactive import reactive
@@ -18,10 +19,14 @@ class HeadLine(Widget):
     title: reactive[str] = reactive("")
     model: reactive[str] = reactive("")
 
+    def watch_model(self) -> None:
+        """Where a file lies is seen under the pointer."""
+        self.tooltip = tooltip(self.model)
+
     def render(self) -> RenderResult:
         """Both in one line."""
         columns = max(0, self.content_size.width)
-        model = cut(safe_line(self.model), max(0, columns // 2))
+        model = cut(shown_model(self.model), max(0, columns // 2))
         room = columns - width(model) - 2
         if room < 8:
             return Content.styled(cut(safe_line(self.title) or model, columns), "bold")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from localllm_tui.history.values import Node
+from localllm_tui.look.names import shown_model
 from localllm_tui.widgets.tree_rows import Row
 from rich.segment import Segment
 from rich.style import Style
@@ -244,7 +245,7 @@ def _who(node: Node) -> str:
         case "user":
             return "You"
         case "assistant":
-            return safe_line(node.model or "answer")
+            return shown_model(node.model or "answer")
         case "tool":
             return safe_line(node.name or "tool")
     return "System"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 
 from localllm_tui.history.values import Node
+from localllm_tui.look.names import shown_model, tooltip
 from textual.content import Content
 from textual.style import Style
 from textual.widget import Widget
 
-from localllm.terminal_text import cut, safe_line, width
+from localllm.terminal_text import cut, width
 
 _NAMES = {"user": "You", "assistant": "Model", "system": "Instructions", "tool": "Tool"}
 
@@ -17,7 +18,7 @@ _NAMES = {"user": "You", "assistant": "Model", "system": "Instructions", "tool":
 def speaker(node: Node) -> str:
     """Who speaks."""
     if node.role == "assistant" and node.model:
-        return safe_line(node.model)
+        return shown_model(node.model)
     return _NAMES[node.role]
 
 
@@ -48,10 +49,12 @@ class TurnHead(Widget):
         self._node, self._place = node, place
         self._actions = actions
         self.is_lit = False
+        self.tooltip = tooltip(node.model or "")
 
     def show(self, node: Node, place: tuple[int, int], actions: tuple[tuple[str, str], ...]) -> None:
         """The turn as it is now."""
         self._node, self._place, self._actions = node, place, actions
+        self.tooltip = tooltip(node.model or "")
         self.refresh()
 
     def light(self, is_lit: bool) -> None:

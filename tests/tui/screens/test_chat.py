@@ -16,6 +16,7 @@ from localllm_tui.widgets.message_view import MessageView
 from localllm_tui.widgets.note_line import NoteLine
 from localllm_tui.widgets.prompt_area import PromptArea
 from localllm_tui.widgets.transcript import Transcript
+from localllm_tui.widgets.turn_head import TurnHead
 from localllm_tui.widgets.welcome import Welcome
 from textual.widgets import Input, TextArea
 
@@ -408,5 +409,20 @@ def test_hints_name_the_keys_that_the_person_has(tmp_path: Path) -> None:
             await host.until(lambda: "Ctrl+Y takes it back" in str(note.render()))
             await host.pilot.press("alt+x")
             await host.until(lambda: "F11 answers again" in str(note.render()))
+
+    run(story())
+
+
+def test_a_model_that_is_a_file_is_called_by_the_files_name(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with chat_host(tmp_path, model="/a/long/path/smol.gguf") as host:
+            head = host.screen.query_one(HeadLine)
+            assert str(head.render()).endswith(" smol.gguf")
+            assert str(head.tooltip) == "/a/long/path/smol.gguf"
+            await host.say("one")
+            await answered(host)
+            turn = host.screen.query(TurnHead).last()
+            await host.until(lambda: str(turn.render()).startswith("smol.gguf"))
+            assert str(turn.tooltip) == "/a/long/path/smol.gguf"
 
     run(story())

@@ -294,3 +294,24 @@ def test_a_new_list_moves_neither_cursor_nor_what_is_seen() -> None:
             assert widget.chosen is None
 
     run(story())
+
+
+def test_a_long_name_is_cut_and_the_age_is_whole() -> None:
+    async def story() -> None:
+        long = "hf:somebody/a-model-of-a-long-name:Q4_K_M"
+        now = time.time()
+        given = (
+            Conversation(1, title="a", model=long, updated=now - 1750),
+            Conversation(2, title="b", model="/a/long/path/to/smol.gguf", updated=now - 7300),
+        )
+        async with alone(size=(28, 12)) as (app, pilot, widget):
+            app.query_one(Sidebar).show(given, 1)
+            await pilot.pause()
+            notes = [line.strip() for line in lines(widget) if "·" in line]
+            assert notes[0].endswith("… · 29 min")
+            assert notes[1] == "smol.gguf · 2 h"
+            await pilot.resize_terminal(10, 12)
+            await pilot.pause()
+            assert any(line.strip("▌ ") == "29 min" for line in lines(widget))
+
+    run(story())
