@@ -15,16 +15,32 @@ PATH = (Node(1, 1, None, "user", "how do whales sleep?"), Node(2, 1, 1, "assista
     ("said", "title"),
     [
         ("How whales sleep", "How whales sleep"),
-        ('  "How Whales Sleep."\n\nMore words', "How Whales Sleep"),
-        ("Title: **Whales**", "Whales"),
+        ('  "How Whales Sleep."\n', "How Whales Sleep"),
+        ('"How Whales Sleep"\n\nMore words', None),
+        ("Title: **Whales asleep**", "Whales asleep"),
+        ("Title page of a book", "Title page of a book"),
+        ("Whales", None),
+        ("python", None),
+        ("```python", None),
+        ("```\nHow whales sleep\n```", None),
+        ("Here is a title:", None),
+        ("Sure, here is a function that adds one to any number", None),
+        ("鲸鱼怎样睡觉", "鲸鱼怎样睡觉"),
+        ("Schlafgewohnheiten", None),
+        ("Wie Wale schlafen", "Wie Wale schlafen"),
+        ("How do whales sleep?", "How do whales sleep?"),
+        ("With one half of", None),
+        ("with one **half** of the", None),
+        ("With one half", "With one half"),
         ("# Whales asleep", "Whales asleep"),
         ("...", None),
         ("", None),
-        ("x" * 200, "x" * (MAX_CHARS - 1) + "…"),
+        ("x" * 200, None),
+        ("word " + "x" * 200, None),
     ],
 )
 def test_what_a_model_says_becomes_a_title(said: str, title: str | None) -> None:
-    assert clean_title(said) == title
+    assert clean_title(said, [node.content for node in PATH]) == title
 
 
 def test_first_words_are_cut_between_words() -> None:
