@@ -4,33 +4,28 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from localllm_tui.screens.dialog import Dialog
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Button, Label
 
 from localllm.terminal_text import safe_stream
 
 
-class ConfirmScreen(ModalScreen[bool]):
+class ConfirmScreen(Dialog[bool]):
     """True: yes. `words` say what would happen; `yes` is what the button says."""
 
     DEFAULT_CSS = """
-    ConfirmScreen { align: center middle; background: $background 60%; }
-    ConfirmScreen > Vertical {
-        width: 68; max-width: 94%; height: auto; max-height: 90%; padding: 1 2; background: $surface;
-        border: round $border-blurred;
-    }
-    ConfirmScreen Label { width: 100%; }
+    ConfirmScreen > Vertical { width: 68; }
     ConfirmScreen .head { text-style: bold; margin: 0 0 1 0; }
     ConfirmScreen .words { color: $text-muted; margin: 0 0 1 0; }
     ConfirmScreen Horizontal { height: auto; align-horizontal: right; }
     ConfirmScreen Button { margin: 0 0 0 2; min-width: 10; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,n", "dismiss(False)", "No", id="dialog.no"),
+        Binding("n", "leave", "No", id="dialog.no"),
         Binding("y", "dismiss(True)", "Yes", id="dialog.yes"),
         Binding("left", "app.focus_previous", "Other answer", id="dialog.previous", show=False),
         Binding("right", "app.focus_next", "Other answer", id="dialog.next", show=False),
@@ -53,6 +48,10 @@ class ConfirmScreen(ModalScreen[bool]):
     def on_mount(self) -> None:
         """Enter is yes; Escape is near."""
         self.query_one("#yes", Button).focus()
+
+    def action_leave(self) -> None:
+        """That is a no."""
+        self.dismiss(False)
 
     @on(Button.Pressed)
     def _pressed(self, event: Button.Pressed) -> None:

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from localllm_tui.look.keymap import Place, key_words
 from localllm_tui.screens.commands import COMMANDS
+from localllm_tui.screens.dialog import Dialog
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from localllm.terminal_text import width
@@ -22,16 +22,15 @@ _KEYS = 20
 _IDS = 18
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Dialog[None]):
     """What can be done here: `places`, the keys in force, each with the id by which chat.toml changes it."""
 
     BINDING_GROUP_TITLE = "In this help"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,f1,q", "dismiss", "Close", id="help.close"),
+        Binding("f1,q", "leave", "Close", id="help.close"),
     ]
     DEFAULT_CSS = """
-    HelpScreen { align: center middle; background: $background 60%; }
-    HelpScreen #help { width: 100; max-width: 100%; height: 90%; background: $surface; padding: 1 0 0 0; }
+    HelpScreen #help { width: 100; max-width: 100%; height: 90%; max-height: 100%; padding: 1 0 0 0; border: none; }
     HelpScreen #help-title { height: 2; padding: 0 3; text-style: bold; }
     HelpScreen VerticalScroll { padding: 0 3 1 3; }
     HelpScreen .section { height: auto; margin: 0 0 1 0; }

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
+from localllm_tui.screens.dialog import Dialog
 from localllm_tui.turns.context import Room
 from localllm_tui.widgets.choice_list import ChoiceList, Way
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Label, OptionList
 
 Choice = Literal["send", "summarise", "oldest", "larger", "edit"]
 
 
-class LimitScreen(ModalScreen[Choice]):
+class LimitScreen(Dialog[Choice]):
     """What to do about a message that is too long, or nearly so. `why_not`: what rules out a choice, in words."""
 
     DEFAULT_CSS = """
-    LimitScreen { align: center middle; background: $background 60%; }
-    LimitScreen > Vertical {
-        width: 72; max-width: 94%; height: auto; max-height: 90%; padding: 1 1 0 1; background: $surface;
-        border: round $border-blurred;
-    }
-    LimitScreen Label { width: 100%; padding: 0 1; margin: 0 0 1 0; }
+    LimitScreen > Vertical { padding: 1 1 0 1; }
+    LimitScreen Label { padding: 0 1; margin: 0 0 1 0; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss('edit')", "Back", id="dialog.leave")]
 
     def __init__(self, room: Room, why_not: dict[Choice, str]) -> None:
         super().__init__()
@@ -48,6 +42,10 @@ class LimitScreen(ModalScreen[Choice]):
     def on_mount(self) -> None:
         """Choose by key at once."""
         self.query_one(ChoiceList).focus()
+
+    def action_leave(self) -> None:
+        """Back to the message."""
+        self.dismiss("edit")
 
     def _ways(self) -> list[Way]:
         rows: list[tuple[Choice, str, str]] = [

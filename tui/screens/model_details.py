@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
+from localllm_tui.screens.dialog import Dialog
 from localllm_tui.screens.model_about import about, licence_text, metadata_lines, own_lines, tensor_lines
 from localllm_tui.screens.model_rows import ModelEntry
 from localllm_tui.turns.turn import words
@@ -13,7 +14,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static, TabbedContent, TabPane
 
 from localllm.api import Backend
@@ -24,20 +24,19 @@ from localllm.terminal_text import safe_stream
 _TABS = tuple((name.lower(), name) for name in ("About", "Metadata", "Template", "Licence", "Tensors"))
 
 
-class ModelDetailsScreen(ModalScreen[None]):
+class ModelDetailsScreen(Dialog[None]):
     """One model. What its file says is read when this opens; what cannot be read is said in its place."""
 
     BINDING_GROUP_TITLE = "In the details of a model"
     DEFAULT_CSS = """
-    ModelDetailsScreen { align: center middle; background: $background 60%; }
-    ModelDetailsScreen > Vertical { width: 96; max-width: 96%; height: 90%; background: $surface; padding: 1 1 0 1; }
+    ModelDetailsScreen > Vertical { width: 96; max-width: 96%; height: 90%; padding: 1 1 0 1; border: none; }
     ModelDetailsScreen TabPane { padding: 1 1; }
     ModelDetailsScreen VerticalScroll { height: 1fr; }
     ModelDetailsScreen TabPane Static { width: 100%; }
-    ModelDetailsScreen.-narrow > Vertical { width: 100%; max-width: 100%; height: 100%; padding: 0; }
+    ModelDetailsScreen.-narrow > Vertical { height: 100%; max-height: 100%; padding: 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "dismiss(None)", "Close", id="details.close"),
+        Binding("q", "leave", "Close", id="details.close"),
         Binding("right", "tab(1)", "Next part", id="details.next"),
         Binding("left", "tab(-1)", "Part before", id="details.previous"),
     ]

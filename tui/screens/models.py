@@ -16,6 +16,7 @@ from localllm_tui.screens.pull import Pulls
 from localllm_tui.screens.pulls_shown import PullsShown
 from localllm_tui.turns.turn import words
 from localllm_tui.widgets.model_list import Group, ModelList
+from localllm_tui.widgets.quiet import QuietInput
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -41,7 +42,7 @@ class ModelsScreen(PullsShown):
     BINDING_GROUP_TITLE = "In the models"
     DEFAULT_CSS = """
     ModelsScreen #models-head { height: 1; padding: 0 2; margin: 1 0 0 0; }
-    ModelsScreen #models-find { border: none; height: 1; margin: 1 1; padding: 0 1; background: $surface; }
+    ModelsScreen #models-find { margin: 1 1; }
     ModelsScreen ModelList { width: 3fr; }
     ModelsScreen #models-about {
         width: 2fr; max-width: 72; padding: 0 2; border-left: solid $panel; scrollbar-gutter: stable;
@@ -80,7 +81,7 @@ class ModelsScreen(PullsShown):
     def compose(self) -> ComposeResult:
         """Search, list beside what is known of a model, pulls, keys."""
         yield Static(id="models-head", markup=False)
-        yield Input(placeholder="Search, or type a name to fetch: hf.co/owner/repo", id="models-find")
+        yield QuietInput(placeholder="Search, or type a name to fetch: hf.co/owner/repo", id="models-find")
         with Horizontal():
             yield ModelList()
             with VerticalScroll(id="models-about", can_focus=False):

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
+from localllm_tui.look.dressed import key_of
+from localllm_tui.screens.dialog import Dialog
+from localllm_tui.widgets.quiet import QuietInput
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
 from localllm.terminal_text import safe_line
 
 
-class ParametersScreen(ModalScreen[dict[str, str] | None]):
+class ParametersScreen(Dialog[dict[str, str] | None]):
     """One field a parameter, with its first answer in it; None where the person leaves."""
 
     BINDING_GROUP_TITLE = "Parameters"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave", id="parameters.leave")]
     DEFAULT_CSS = """
     ParametersScreen {
-        align: center middle;
-        #parameters {
-            width: 70%; max-width: 70; min-width: 18; height: auto; max-height: 80%; padding: 1 2;
-            background: $surface; border: round $panel; border-title-color: $text;
-        }
+        & > VerticalScroll { width: 70%; max-width: 70; }
         Label { color: $text-muted; }
-        Input { border: none; height: 1; padding: 0 1; margin-bottom: 1; background: $panel; &:focus { border: none; } }
-        #keys { height: 1; color: $text-muted; }
+        QuietInput { margin-bottom: 1; }
     }
-    .-plain ParametersScreen #parameters { border: none; }
     """
 
     def __init__(self, name: str, parameters: tuple[str, ...], defaults: Mapping[str, str]) -> None:
@@ -42,12 +35,12 @@ class ParametersScreen(ModalScreen[dict[str, str] | None]):
 
     def compose(self) -> ComposeResult:
         """Name and field, one under the other."""
-        with VerticalScroll(id="parameters", can_focus=False) as box:
+        with VerticalScroll(can_focus=False) as box:
             box.border_title = safe_line(self._called)
             for parameter in self._parameters:
                 yield Label(safe_line(parameter.replace("_", " ")), markup=False)
-                yield Input(self._defaults.get(parameter, ""), compact=True)
-            yield Static("Enter goes on · Escape leaves", id="keys", markup=False)
+                yield QuietInput(self._defaults.get(parameter, ""))
+            yield Static(f"Enter goes on · {key_of(self.app, 'dialog.leave')} leaves", classes="hint", markup=False)
 
     def on_mount(self) -> None:
         """Begin with the first."""
@@ -61,7 +54,3 @@ class ParametersScreen(ModalScreen[dict[str, str] | None]):
             fields[at + 1].focus()
         else:
             self.dismiss({name: field.value for name, field in zip(self._parameters, fields, strict=True)})
-
-    def action_leave(self) -> None:
-        """Not now."""
-        self.dismiss(None)

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import ClassVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
+from localllm_tui.look.names import shown_model
+from localllm_tui.screens.finder import Finder
 from localllm_tui.turns.turn import words
-from localllm_tui.widgets.model_picker import ModelPicker, PickedModel
-from textual import on, work
+from localllm_tui.widgets.quiet import QuietInput, QuietList
+from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
+from textual.content import Content
+from textual.fuzzy import FuzzySearch
 from textual.widgets import Label
 
 from localllm.api import Backend
 from localllm.errors import LocalLLMError
-from localllm.terminal_text import count, safe_stream, size
+from localllm.terminal_text import count, cut, safe_line, safe_stream, size, width
 
 
-class PickModelScreen(ModalScreen[str | None]):
-    """A name, or None. `current` answers now; `without` is no choice."""
+class PickedModel(NamedTuple):
+    """A model in the list: its name, a few words about it, and whether it is in memory, or answers now."""
+
+    name: str
+    words: str = ""
+    is_loaded: bool = False
+    is_current: bool = False
+
+
+class PickModelScreen(Finder[str | None]):
+    """Type to narrow, Enter to take. A name, or None. `current` answers now; `without` is no choice."""
 
     DEFAULT_CSS = """
-    PickModelScreen { align: center middle; background: $background 60%; }
-    PickModelScreen > Vertical {
-        width: 64; max-width: 94%; height: auto; max-height: 90%; padding: 1 2; background: $surface;
-        border: round $border-blurred;
-    }
-    PickModelScreen Label { width: 100%; color: $text-muted; }
+    PickModelScreen > Vertical { width: 64; }
+    PickModelScreen Label { color: $text-muted; }
+    PickModelScreen QuietInput { padding: 0 3; }
+    PickModelScreen QuietList { max-height: 14; margin: 1 0 0 0; }
     PickModelScreen #pick-title { color: $foreground; text-style: bold; margin: 0 0 1 0; }
     PickModelScreen #pick-note { margin: 1 0 0 0; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Leave", id="dialog.leave")]
 
     def __init__(
         self,
@@ -45,12 +53,15 @@ class PickModelScreen(ModalScreen[str | None]):
         super().__init__()
         self._backend = backend
         self._title, self._current, self._without = title, current, without
+        self._models: list[PickedModel] = []
+        self._found: list[tuple[PickedModel, Sequence[int]]] = []
 
     def compose(self) -> ComposeResult:
         """What is asked, and the list."""
         with Vertical():
             yield Label(self._title, markup=False, id="pick-title")
-            yield ModelPicker()
+            yield QuietInput(placeholder="Type part of a name")
+            yield QuietList()
             yield Label("looking…", markup=False, id="pick-note")
 
     def on_mount(self) -> None:
@@ -68,21 +79,63 @@ class PickModelScreen(ModalScreen[str | None]):
             note.update(safe_stream(words(exc)))
             return
         chat = [info for info in infos if not ({"embed", "rerank"} & set(info.capabilities))]
-        self.query_one(ModelPicker).show(
-            [
-                PickedModel(
-                    info.name,
-                    "  ".join(filter(None, (count(info.num_params), info.quant, size(info.size_bytes)))),
-                    info.name in loaded,
-                    info.name == self._current,
-                )
-                for info in chat
-            ]
-        )
+        self._models = [
+            PickedModel(
+                info.name,
+                "  ".join(filter(None, (count(info.num_params), info.quant, size(info.size_bytes)))),
+                info.name in loaded,
+                info.name == self._current,
+            )
+            for info in chat
+        ]
+        self.typed(self.query_one(QuietInput).value)
         note.update("" if chat else "no other model is installed; the Models screen has more")
         note.display = not chat
 
-    @on(ModelPicker.Picked)
-    def _picked(self, event: ModelPicker.Picked) -> None:
-        event.stop()
-        self.dismiss(event.name)
+    @property
+    def names(self) -> list[str]:
+        """What matches, the best first."""
+        return [model.name for model, _ in self._found]
+
+    def rows(self) -> Sequence[Content]:
+        """A model each, what matched of its name marked."""
+        return [_row(model, offsets, self.columns) for model, offsets in self._found]
+
+    def typed(self, text: str) -> None:
+        """Those that match. Loaded models come first where nothing was typed."""
+        self._found = ranked(self._models, text.strip())
+        self.list_rows()
+
+    def take(self, at: int) -> None:
+        """This one."""
+        self.dismiss(self.names[at])
+
+
+def ranked(models: Sequence[PickedModel], query: str) -> list[tuple[PickedModel, Sequence[int]]]:
+    """The models whose names match, the best first, each with the places of what matched."""
+    if not query:
+        return [(model, ()) for model in sorted(models, key=lambda m: (not m.is_current, not m.is_loaded, m.name))]
+    search = FuzzySearch()
+    scored = [(search.match(query, model.name), model) for model in models]
+    hits = [(score, offsets, model) for (score, offsets), model in scored if score > 0]
+    hits.sort(key=lambda hit: (-hit[0], hit[2].name))
+    return [(model, offsets) for _score, offsets, model in hits]
+
+
+def _row(model: PickedModel, offsets: Sequence[int], columns: int) -> Content:
+    mark = "● " if model.is_loaded else "  "
+    words = (
+        safe_line(model.words) + (", loaded" if model.is_loaded else "") + (", answers now" if model.is_current else "")
+    )
+    words = words.removeprefix(", ")
+    room = max(8, columns - 4 - width(words))
+    shown = shown_model(model.name)
+    name = Content(cut(shown, room))
+    if shown == model.name:
+        for offset in offsets:
+            if offset < len(name):
+                name = name.stylize("$text-accent bold", offset, offset + 1)
+    gap = " " * max(2, columns - 2 - name.cell_length - width(words))
+    if name.cell_length + width(words) + 4 > columns:
+        return Content.assemble((mark, "$text-accent"), name)
+    return Content.assemble((mark, "$text-accent"), name, gap, (words, "$text-muted"))

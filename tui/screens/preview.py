@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from localllm_tui.history.values import Attachment
+from localllm_tui.look.dressed import key_of
+from localllm_tui.screens.dialog import Dialog
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from localllm.terminal_text import safe_line, safe_stream
@@ -29,28 +30,22 @@ class Link(Static):
         self.screen.dismiss(self._what)
 
 
-class PreviewScreen(ModalScreen[str]):
+class PreviewScreen(Dialog[str]):
     """The beginning of each file, under its name. Gives "text", "remove" or ""."""
 
     BINDING_GROUP_TITLE = "What is attached"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,enter", "dismiss('')", "Leave", id="preview.leave"),
+        Binding("q,enter", "leave", "Leave", id="preview.leave"),
         Binding("t", "dismiss('text')", "Turn it into text", id="preview.text"),
         Binding("delete", "dismiss('remove')", "Take it out", id="preview.remove"),
     ]
     DEFAULT_CSS = """
     PreviewScreen {
-        align: center middle;
-        background: $background 60%;
-        #preview {
-            width: 90%; max-width: 120; height: 85%; padding: 1 2; background: $surface;
-            border: round $panel; border-title-color: $text;
-        }
+        & > Vertical { width: 90%; max-width: 120; height: 85%; }
         VerticalScroll { height: 1fr; scrollbar-size-vertical: 1; }
         #links { height: 1; margin-top: 1; color: $text-muted; }
         Link { width: auto; height: 1; margin: 0 3 0 0; &:hover { color: $text; text-style: underline; } }
     }
-    .-plain PreviewScreen #preview { border: none; }
     """
 
     def __init__(self, name: str, attachments: tuple[Attachment, ...]) -> None:
@@ -60,14 +55,18 @@ class PreviewScreen(ModalScreen[str]):
 
     def compose(self) -> ComposeResult:
         """One text, and what may be done."""
-        with Vertical(id="preview") as box:
+        with Vertical() as box:
             box.border_title = safe_line(self._called)
             with VerticalScroll():
                 yield Static(_content(self._attachments), id="content", markup=False)
             with Horizontal(id="links"):
-                yield Link("Escape leaves", "")
-                yield Link("T turns it into text", "text")
-                yield Link("Delete takes it out", "remove")
+                yield Link(f"{key_of(self.app, 'dialog.leave')} leaves", "")
+                yield Link(f"{key_of(self.app, 'preview.text')} turns it into text", "text")
+                yield Link(f"{key_of(self.app, 'preview.remove')} takes it out", "remove")
+
+    def action_leave(self) -> None:
+        """Let it be."""
+        self.dismiss("")
 
 
 def _content(attachments: tuple[Attachment, ...]) -> Content:

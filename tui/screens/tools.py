@@ -8,6 +8,7 @@ from typing import ClassVar
 from localllm_tui.look.dressed import keys_line
 from localllm_tui.tools.toolbox import Toolbox
 from localllm_tui.tools.values import ServerStatus, ToolState
+from localllm_tui.widgets.quiet import QuietList
 from localllm_tui.widgets.tool_lines import about_server, about_tool, nothing_yet, server_line, tool_line
 from textual import on, work
 from textual.app import ComposeResult
@@ -47,13 +48,9 @@ class ToolsScreen(Screen[None]):
     ToolsScreen #tools-trouble { height: auto; color: $error; margin: 0 0 1 0; display: none; }
     ToolsScreen #tools-trouble.-shown { display: block; }
     ToolsScreen Horizontal { height: 1fr; }
-    ToolsScreen OptionList { width: 1fr; height: 1fr; border: none; background: $background; padding: 0; }
-    ToolsScreen OptionList:focus { border: none; background-tint: $background 0%; }
-    ToolsScreen OptionList > .option-list--option { padding: 0; }
-    ToolsScreen OptionList > .option-list--option-highlighted { color: $foreground; background: $panel; }
-    ToolsScreen OptionList:focus > .option-list--option-highlighted { color: $foreground; background: $panel; }
-    ToolsScreen OptionList:nocolor > .option-list--option-highlighted { text-style: reverse; }
-    ToolsScreen.-empty OptionList { display: none; }
+    ToolsScreen QuietList { width: 1fr; height: 1fr; }
+    ToolsScreen QuietList > .option-list--option { padding: 0; }
+    ToolsScreen.-empty QuietList { display: none; }
     ToolsScreen.-empty #tools-about { width: 100%; height: 100%; padding: 0; border: none; }
     ToolsScreen #tools-about { width: 48%; padding: 0 2; border-left: solid $panel; }
     ToolsScreen #tools-about Static { height: auto; }
@@ -77,7 +74,7 @@ class ToolsScreen(Screen[None]):
         yield Static(id="tools-head", markup=False)
         yield Static(id="tools-trouble", markup=False)
         with Horizontal():
-            yield OptionList(markup=False)
+            yield QuietList(markup=False)
             with VerticalScroll(id="tools-about", can_focus=False):
                 yield Static(id="tools-one", markup=False)
         yield Static(keys_line(type(self), self.app), id="tools-keys", markup=False)

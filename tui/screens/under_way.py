@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
+from localllm_tui.look.dressed import key_of
+from localllm_tui.screens.dialog import Dialog
 from textual import work
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Label, Static
 
 from localllm.errors import LocalLLMError
@@ -18,20 +18,12 @@ from localllm.terminal_text import safe_stream
 T = TypeVar("T")
 
 
-class UnderWay(ModalScreen[T | LocalLLMError | None]):
+class UnderWay(Dialog[T | LocalLLMError | None]):
     """Runs `job` with a function to say how it goes; gives its result, its error, or None where it was broken off."""
 
     DEFAULT_CSS = """
-    UnderWay { align: center middle; background: $background 60%; }
-    UnderWay > Vertical {
-        width: 72; max-width: 94%; height: auto; max-height: 80%; padding: 1 2; background: $surface;
-        border: round $border-blurred;
-    }
-    UnderWay Label { width: 100%; }
     UnderWay VerticalScroll { height: auto; max-height: 14; margin: 1 0; }
-    UnderWay .hint { color: $text-muted; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "break_off", "Break off", id="dialog.break_off")]
 
     def __init__(self, what: str, job: Callable[[Callable[[str], None]], Awaitable[T]]) -> None:
         super().__init__()
@@ -43,7 +35,7 @@ class UnderWay(ModalScreen[T | LocalLLMError | None]):
             yield Label(safe_stream(self._what), markup=False)
             with VerticalScroll():
                 yield Static("", markup=False, id="said")
-            yield Label("Escape breaks it off", markup=False, classes="hint")
+            yield Label(f"{key_of(self.app, 'dialog.leave')} breaks it off", markup=False, classes="hint")
 
     def on_mount(self) -> None:
         """Begin."""
@@ -61,7 +53,7 @@ class UnderWay(ModalScreen[T | LocalLLMError | None]):
     def _say(self, text: str) -> None:
         self.query_one("#said", Static).update(safe_stream(text))
 
-    def action_break_off(self) -> None:
-        """End it."""
+    def action_leave(self) -> None:
+        """Break it off."""
         self.workers.cancel_node(self)
         self.dismiss(None)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from localllm_tui.widgets.quiet import QuietList
 from textual.content import Content
-from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 
@@ -18,18 +18,14 @@ class Way(NamedTuple):
     why_not: str | None = None
 
 
-class ChoiceList(OptionList):
-    """Calm: no box, the chosen line marked."""
+class ChoiceList(QuietList):
+    """A way takes as many lines as its words need."""
 
     DEFAULT_CSS = """
     ChoiceList {
-        height: auto; max-height: 100%; border: none; padding: 0; background: transparent;
-        &:focus { border: none; background: transparent; background-tint: transparent; }
+        text-wrap: wrap;
         & > .option-list--option { padding: 0 1 1 1; }
-        & > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: none; }
-        &:focus > .option-list--option-highlighted { background: $panel; color: $foreground; text-style: none; }
         & > .option-list--option-disabled { color: $text-disabled; }
-        &:nocolor > .option-list--option-highlighted { text-style: underline; }
     }
     """
 

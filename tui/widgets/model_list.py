@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from localllm_tui.widgets.quiet import QuietList
 from textual import events
 from textual.content import Content
-from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 _TONES = {"": "", "accent": "$text-accent", "muted": "$text-muted", "warning": "$text-warning"}
@@ -20,18 +20,14 @@ class Group(NamedTuple):
     rows: Sequence[tuple[str, Callable[[int], Sequence[tuple[str, str]]]]]
 
 
-class ModelList(OptionList):
+class ModelList(QuietList):
     """Rows by id, under headings. The row that was highlighted stays so as long as it is there."""
 
     DEFAULT_CSS = """
-    ModelList { height: 1fr; border: none; padding: 0 1; background: $background; scrollbar-gutter: stable; }
-    ModelList:focus { border: none; background-tint: transparent; }
+    ModelList { height: 1fr; padding: 0 1; scrollbar-gutter: stable; }
+    ModelList > .option-list--option { padding: 0; }
     ModelList > .option-list--option-disabled { color: $text-muted; text-style: bold; }
-    ModelList > .option-list--option-highlighted { background: $surface; text-style: none; color: $foreground; }
-    ModelList:focus > .option-list--option-highlighted {
-        background: $panel; text-style: none; color: $foreground;
-    }
-    ModelList:nocolor > .option-list--option-highlighted { text-style: reverse; }
+    ModelList > .option-list--option-highlighted { background: $surface; }
     """
 
     def __init__(self) -> None:

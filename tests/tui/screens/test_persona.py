@@ -13,10 +13,11 @@ from localllm_tui.screens.parameters import ParametersScreen
 from localllm_tui.screens.persona import PersonaScreen
 from localllm_tui.screens.preview import PreviewScreen
 from localllm_tui.screens.snippets import SnippetScreen
+from localllm_tui.widgets.quiet import QuietList
 from textual.app import App
 from textual.pilot import Pilot
 from textual.screen import Screen
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import Input, Static
 
 from tests.tui.host import run, wait_until
 
@@ -40,7 +41,7 @@ async def shown(
 
 
 def names(app: App[None]) -> list[str]:
-    return [str(option.prompt).split("  ")[0] for option in app.screen.query_one("#names", OptionList).options]
+    return [str(option.prompt).split("  ")[0] for option in app.screen.query_one(QuietList).options]
 
 
 def test_a_persona_is_searched_previewed_filled_in_and_returned() -> None:
@@ -82,7 +83,7 @@ def test_a_snippet_by_mouse_and_what_it_holds_is_never_obeyed() -> None:
         async with shown(SnippetScreen(SETTINGS)) as (app, pilot, results):
             assert names(app) == ["plain", "sum\\x1b[2J"]
             assert str(app.screen.query_one("#text", Static).content) == "[b]plain[/b] \\x1b[31m"
-            await pilot.click("#names", offset=(2, 1))
+            await pilot.click(QuietList, offset=(2, 1))
             await wait_until(pilot, lambda: isinstance(app.screen, ParametersScreen))
             await pilot.press("x", "enter")
             await wait_until(pilot, lambda: results)

@@ -13,6 +13,7 @@ from localllm_tui.screens.preview import PreviewScreen
 from localllm_tui.screens.snippets import SnippetScreen
 from localllm_tui.widgets.attachment_chips import Chip
 from localllm_tui.widgets.completion import CompletionList
+from localllm_tui.widgets.quiet import QuietList
 
 from tests.tui.host import Host, chat_host, run
 
@@ -78,7 +79,7 @@ def test_personas_and_snippets_are_taken_by_name_or_picked(tmp_path: Path) -> No
             await host.until(lambda: host.app.screen is host.screen)
             host.composer.text = ""
             await host.pilot.press("alt+s")
-            await host.until(lambda: isinstance(host.app.screen, SnippetScreen) and host.app.screen.query("#names"))
+            await host.until(lambda: isinstance(host.app.screen, SnippetScreen) and host.app.screen.query(QuietList))
             await host.pilot.press("enter")
             await host.until(lambda: isinstance(host.app.screen, ParametersScreen))
             await host.pilot.press("x", "enter")

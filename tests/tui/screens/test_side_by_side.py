@@ -14,7 +14,6 @@ from localllm_tui.screens.side_by_side import SideBySideScreen
 from localllm_tui.widgets.answer_column import AnswerColumn
 from localllm_tui.widgets.gauge_bar import GaugeBar
 from localllm_tui.widgets.model_list import ModelList
-from localllm_tui.widgets.model_picker import ModelPicker
 from textual.widgets import Button, Static
 
 from localllm.api import ChatRequest, LoadOptions, Progress, SamplingParams
@@ -50,7 +49,8 @@ async def ask_both(host: Host, text: str = "") -> None:
     await host.pilot.pause()
     await host.pilot.press("f6")
     await host.until(lambda: isinstance(host.app.screen, PickModelScreen))
-    picker = host.app.screen.query_one(ModelPicker)
+    picker = host.app.screen
+    assert isinstance(picker, PickModelScreen)
     await host.until(lambda: picker.names == [OTHER])
     await host.pilot.press("enter")
     await host.until(lambda: isinstance(host.app.screen, SideBySideScreen) and len(columns(host)) == 2)
@@ -158,7 +158,7 @@ def test_another_model_from_the_picker_and_from_the_models_screen(tmp_path: Path
         async with chat_host(tmp_path, backend=backend) as host:
             await host.pilot.press("f4")
             await host.until(lambda: isinstance(host.app.screen, PickModelScreen))
-            await host.until(lambda: host.app.screen.query_one(ModelPicker).names == [MODEL, OTHER])
+            await host.until(lambda: getattr(host.app.screen, "names", []) == [MODEL, OTHER])
             await host.pilot.press("down", "enter")
             await host.until(lambda: host.screen.open.wishes.model == OTHER)
             await host.say("who are you?")
