@@ -120,6 +120,21 @@ class History:
         with self._db.write() as connection:
             connection.execute("INSERT OR REPLACE INTO marks VALUES ('last_open', ?)", (id,))
 
+    def folders_open(self) -> dict[str, bool]:
+        """Which folders of the list a person opened, and which they closed."""
+        with self._db.read() as connection:
+            found = connection.execute("SELECT substr(key, 8), value FROM marks WHERE key GLOB 'folder:*'")
+            return {row[0]: bool(row[1]) for row in found}
+
+    def set_folder_open(self, name: str, is_open: bool) -> None:
+        """Remember that a folder was opened or closed. Marks of folders that hold nothing any more are dropped."""
+        with self._db.write() as connection:
+            connection.execute("INSERT OR REPLACE INTO marks VALUES ('folder:' || ?, ?)", (name, is_open))
+            connection.execute(
+                "DELETE FROM marks WHERE key GLOB 'folder:*'"
+                " AND substr(key, 8) NOT IN (SELECT folder FROM conversations WHERE deleted IS NULL)"
+            )
+
     # Turns
 
     def add(self, conversation: int, parent: int | None, role: Role, content: str = "", **fields: Any) -> Node:

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from localllm_tui.history.values import Conversation
 from localllm_tui.screens.whole import WholeScreen
+from localllm_tui.widgets.conversation_list import ConversationList
 from localllm_tui.widgets.sidebar import Sidebar
 from localllm_tui.widgets.transcript import Transcript
 from textual import on, work
@@ -40,6 +41,7 @@ class ListedScreen(WholeScreen):
     def list_first(self) -> None:
         """Fill the list for the first frame."""
         try:
+            self.query_one(ConversationList).restore_folders(self.history.folders_open())
             self.query_one(Sidebar).show(self.history.conversations(limit=_FIRST), self.open.id)
         except LocalLLMError as exc:
             self.say_error(exc)
@@ -90,6 +92,13 @@ class ListedScreen(WholeScreen):
     def _new_asked(self) -> None:
         self.remove_class("-listing")
         self.action_new()
+
+    @on(ConversationList.FolderTurned)
+    def _folder_turned(self, event: ConversationList.FolderTurned) -> None:
+        try:
+            self.history.set_folder_open(event.name, event.is_open)
+        except LocalLLMError as exc:
+            self.say_error(exc)
 
     @on(Sidebar.DeleteAsked)
     def _delete_asked(self, event: Sidebar.DeleteAsked) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from localllm_tui.history.values import Conversation
-from localllm_tui.look.names import shown_model
-from localllm_tui.widgets.conversation_rows import Folder, Heading, Key, Row, Rows, SearchRow, age, arrange, key_of
+from localllm_tui.widgets.conversation_lines import Pieces, folder_line, mark, note_line, title_line
+from localllm_tui.widgets.conversation_rows import Folder, Heading, Key, Row, Rows, SearchRow, arrange, key_of
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -20,9 +19,9 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from localllm.terminal_text import cut, safe_line, width
+from localllm.terminal_text import cut, safe_line
 
-_MENU, _SEARCH = "⋯", "⌕"
+_SEARCH = "⌕"
 
 
 class ConversationList(ScrollView, can_focus=True):
@@ -120,6 +119,13 @@ class ConversationList(ScrollView, can_focus=True):
         text: str
 
     @dataclass
+    class FolderTurned(Message):
+        """The person opened a folder, or closed it."""
+
+        name: str
+        is_open: bool
+
+    @dataclass
     class FilterAsked(Message):
         """The person wants to type a filter."""
 
@@ -140,6 +146,7 @@ class ConversationList(ScrollView, can_focus=True):
         self._at: int | None = None
         self._hover: int | None = None
         self._open_folders: set[str] = set()
+        self._left_closed: set[str] = set()
         self._words = ""
         self._height = 0
 
@@ -154,6 +161,11 @@ class ConversationList(ScrollView, can_focus=True):
         self._conversations, self._current = conversations, current
         self._arrange()
 
+    def restore_folders(self, is_open: Mapping[str, bool]) -> None:
+        """Folders as they were left, before the first `show`. One that was closed stays so, whatever is open in it."""
+        self._open_folders = {name for name, state in is_open.items() if state}
+        self._left_closed = is_open.keys() - self._open_folders
+
     def filter(self, words: str) -> None:
         """Only those with all these words; none: all."""
         if words != self._words:
@@ -166,8 +178,10 @@ class ConversationList(ScrollView, can_focus=True):
 
     def _open_folder_of(self, conversations: Sequence[Conversation], current: int | None) -> None:
         folder = next((one.folder for one in conversations if one.id == current), "") if current else ""
-        if folder:
+        if folder and folder not in self._left_closed:
             self._open_folders.add(folder)
+        if self._current is not None or conversations:
+            self._left_closed = set()
 
     def _arrange(self) -> None:
         """Make the rows anew. What the cursor is on keeps its place on the screen."""
@@ -215,7 +229,7 @@ class ConversationList(ScrollView, can_focus=True):
                 is_blank = number > 0 and part == 0
                 pieces = [("" if is_blank else f" {row.text}", "list--heading")]
             case Folder():
-                pieces = self._folder(row, columns)
+                pieces = folder_line(row, columns, is_plain=self._is_plain)
             case SearchRow():
                 text = cut(f"Search all texts for “{safe_line(row.text)}”", columns - 3)
                 pieces = [(" / " if self._is_plain else f" {_SEARCH} ", "list--mark"), (text, "list--title")]
@@ -225,27 +239,14 @@ class ConversationList(ScrollView, can_focus=True):
         segments = [Segment(text, self._style(name) + base) for text, name in pieces]
         return Strip(segments).adjust_cell_length(columns, self.rich_style + base).simplify()
 
-    def _folder(self, row: Folder, columns: int) -> list[tuple[str, str]]:
-        count = str(row.num_conversations)
-        name = cut(safe_line(row.name), max(0, columns - 5 - len(count)))
-        gap = " " * max(1, columns - 4 - width(name) - len(count))
-        state = ("-" if row.is_open else "+") if self._is_plain else ("▾" if row.is_open else "▸")
-        return [(f" {state} ", "list--mark"), (name, "list--folder"), (gap + count, "list--note")]
-
-    def _conversation(self, row: Conversation, part: int, number: int, columns: int) -> list[tuple[str, str]]:
+    def _conversation(self, row: Conversation, part: int, number: int, columns: int) -> Pieces:
         is_current = row.id == self._current
         is_inside = bool(row.folder) and not row.is_pinned and not self._words
-        mark = (f"{'>' if self._is_plain else '▌'} " if is_current else "  ") + "  " * is_inside
-        room = max(0, columns - len(mark) - 1)
+        before = mark(is_current=is_current, is_inside=is_inside, is_plain=self._is_plain)
         if part:
-            return [(mark, "list--mark"), (_note(row, room), "list--note")]
+            return note_line(row, before, columns)
         has_menu = number == self._hover or (self._is_led and number == self._at)
-        title = cut(safe_line(row.title) or "New conversation", max(0, room - 2 * has_menu))
-        name = "list--current" if is_current else "list--title" if row.title else "list--untitled"
-        pieces = [(mark, "list--mark"), (title, name)]
-        if has_menu:
-            pieces.append((" " * max(1, columns - len(mark) - width(title) - 2) + _MENU, "list--note"))
-        return pieces
+        return title_line(row, before, columns, is_current=is_current, has_menu=has_menu)
 
     def _base(self, number: int, row: object) -> Style:
         if isinstance(row, Heading):
@@ -332,6 +333,7 @@ class ConversationList(ScrollView, can_focus=True):
     def _toggle(self, folder: str) -> None:
         self._open_folders ^= {folder}
         self._arrange()
+        self.post_message(self.FolderTurned(folder, folder in self._open_folders))
 
     def action_fold(self) -> None:
         """Close the folder that the cursor is on or in."""
@@ -394,10 +396,3 @@ class ConversationList(ScrollView, can_focus=True):
             self.action_ask("menu")
         else:
             self.action_choose()
-
-
-def _note(row: Conversation, room: int) -> str:
-    """Model and age in one line. What has no place is cut off the model's name: half an age says nothing."""
-    ago, model = age(row.updated, time.time()), shown_model(row.model)
-    left = room - width(ago) - 3
-    return f"{cut(model, left)} · {ago}" if model and left >= 4 else cut(ago or model, room)

@@ -150,3 +150,35 @@ def test_ten_thousand_conversations_do_not_hold_up_the_first_frame(tmp_path: Pat
             assert "title 9999" in drawn(host)
 
     run(story())
+
+
+def test_folders_are_as_they_were_left(tmp_path: Path) -> None:
+    one, two, three = some(tmp_path)
+    history = History(tmp_path / "chat.db")
+    history.change(one, folder="Jam")
+    history.change(two, folder="Sea: far *")
+    history.close()
+
+    async def turn(host: Host, folder: str) -> None:
+        await host.until(lambda: folder in drawn(host))
+        lines = drawn(host).splitlines()
+        at = next(number for number, line in enumerate(lines) if folder in line)
+        await host.pilot.click(ConversationList, offset=(5, at))
+
+    async def story() -> None:
+        async with chat_host(tmp_path, conversation=one) as host:
+            await turn(host, "▾ Jam")  # where the open conversation is
+            await turn(host, "▸ Sea: far *")
+            await host.until(lambda: "▸ Jam" in drawn(host) and "▾ Sea: far *" in drawn(host))
+            await host.until(lambda: host.history.folders_open() == {"Jam": False, "Sea: far *": True})
+        async with chat_host(tmp_path, conversation=one) as host:
+            await host.until(lambda: "▸ Jam" in drawn(host) and "▾ Sea: far *" in drawn(host))
+            host.screen.show_conversation(three)
+            await host.until(lambda: "▌ Haiku" in drawn(host))
+            host.screen.show_conversation(one)
+            await host.until(lambda: "▾ Jam" in drawn(host) and "▌   Marmalade" in drawn(host))
+            host.history.change(two, folder="")
+            host.history.set_folder_open("Jam", True)
+            assert host.history.folders_open() == {"Jam": True}
+
+    run(story())
