@@ -23,6 +23,7 @@ class ConfirmScreen(Dialog[bool]):
     ConfirmScreen .words { color: $text-muted; margin: 0 0 1 0; }
     ConfirmScreen Horizontal { height: auto; align-horizontal: right; }
     ConfirmScreen Button { margin: 0 0 0 2; min-width: 10; }
+    ConfirmScreen.-narrow Button { margin: 0 0 0 1; min-width: 6; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "leave", "No", id="dialog.no"),

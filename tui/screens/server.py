@@ -38,6 +38,7 @@ class ServerScreen(Screen[None]):
         Binding("s,delete", "stop", "Stop this request", id="server.stop"),
         Binding("p", "first", "Let this request pass all that wait", id="server.first"),
     ]
+    SCOPED_CSS = False  # `-plain` is a class of the app, which is above what a scope reaches
     DEFAULT_CSS = """
     ServerScreen { padding: 1 2 0 2; }
     ServerScreen VerticalScroll { height: 1fr; }

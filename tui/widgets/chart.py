@@ -15,9 +15,10 @@ _EIGHTHS = " ▁▂▃▄▅▆▇█"
 class Chart(Widget):
     """`values`, the newest last, against the largest of those that are seen. `unit` is said with the numbers."""
 
+    SCOPED_CSS = False  # `-plain` is a class of the app, which is above what a scope reaches
     DEFAULT_CSS = """
     Chart { height: 4; color: $accent; }
-    Chart.-plain, .-plain Chart { height: 1; color: $foreground; }
+    .-plain Chart { height: 1; color: $foreground; }
     """
 
     values: reactive[tuple[float, ...]] = reactive(())

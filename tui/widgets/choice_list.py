@@ -24,7 +24,6 @@ class ChoiceList(QuietList):
     DEFAULT_CSS = """
     ChoiceList {
         text-wrap: wrap;
-        & > .option-list--option { padding: 0 1 1 1; }
         & > .option-list--option-disabled { color: $text-disabled; }
     }
     """

@@ -7,6 +7,7 @@ from typing import ClassVar, TypeAlias
 
 from localllm_tui.history.values import Conversation
 from localllm_tui.widgets.conversation_list import ConversationList
+from localllm_tui.widgets.quiet import QuietInput
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -14,7 +15,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Input, Static
 
 
-class _Filter(Input):
+class _Filter(QuietInput):
     """What is typed here narrows the list; up and down go through it meanwhile."""
 
     BINDING_GROUP_TITLE = "In the filter of conversations"
@@ -48,8 +49,8 @@ class Sidebar(Vertical):
     DEFAULT_CSS = """
     Sidebar #sidebar-top { height: 1; margin: 0 0 1 0; }
     Sidebar _Filter {
-        width: 1fr; height: 1; border: none; padding: 0 1 0 2; background: transparent;
-        &:focus { border: none; background: $surface; }
+        width: 1fr; padding: 0 1 0 2; background: transparent;
+        &:focus { background: $surface; }
     }
     Sidebar _New { width: 5; text-align: center; color: $text-muted; }
     Sidebar _New:hover { color: $accent; }
