@@ -147,6 +147,9 @@ class PromptArea(TextArea):
             self._restart_blink()
             event.stop()
             event.prevent_default()
+        elif self._vim is None and event.key.startswith("alt+"):
+            # Most terminals send Alt+S as an escape before "s": a text area would write the letter.
+            event.prevent_default()
 
     def _complete(self, key: str) -> bool:
         """Whether the open list of completions took the key."""

@@ -14,6 +14,7 @@ from localllm_tui.screens.snippets import SnippetScreen
 from localllm_tui.widgets.attachment_chips import Chip
 from localllm_tui.widgets.completion import CompletionList
 from localllm_tui.widgets.quiet import QuietList
+from textual import events
 
 from tests.tui.host import Host, chat_host, run
 
@@ -151,3 +152,15 @@ def test_up_finds_what_was_sent_here_and_elsewhere(tmp_path: Path) -> None:
 
 def _told(host: Host) -> str:
     return "\n".join(note.message for note in host.app._notifications)
+
+
+def test_alt_and_a_letter_is_a_key_and_no_text_as_terminals_send_it(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with chat_host(tmp_path) as host:
+            host.composer.focus()
+            await host.pilot.press("a")
+            host.app.post_message(events.Key("alt+s", "s"))
+            await host.until(lambda: isinstance(host.app.screen, SnippetScreen))
+            assert host.composer.text == "a"
+
+    run(story())
