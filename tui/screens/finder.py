@@ -66,7 +66,11 @@ class Finder(Dialog[ScreenResultType]):
 
     def on_resize(self) -> None:
         """Rows end where the list does, which is known when all has its place."""
-        self.call_after_refresh(lambda: self.list_rows(self.at or 0))
+        self.call_after_refresh(self._fit)
+
+    def _fit(self) -> None:
+        if self.is_attached:  # a person may have left meanwhile
+            self.list_rows(self.at or 0)
 
     def action_move(self, way: str) -> None:
         """The list's cursor, while one types."""
