@@ -152,6 +152,7 @@ class ListedScreen(WholeScreen):
         """Into another folder; asks for it where none is said."""
         if folder:
             self.change_conversation(self.open.id, folder=folder.strip())
+            self.say(f"Now in the folder {self.open.conversation.folder}.")
         else:
             self._move(self.open.id)
 

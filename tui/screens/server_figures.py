@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Sequence
 
+from localllm_tui.look.names import shown_model
 from textual.content import Content
 
 from localllm.api import LoadedModel, Status
@@ -53,10 +54,10 @@ def model_lines(loaded: Sequence[LoadedModel], columns: int, *, plain: bool = Fa
     if not loaded:
         return Content.styled("No model is in memory.", "$text-muted")
     all_bytes = sum(_bytes(model) for model in loaded) or 1
-    names = min(max(width(safe_line(model.name)) for model in loaded), max(8, columns // 3))
+    names = min(max(width(shown_model(model.name)) for model in loaded), max(8, columns // 3))
     lines = []
     for model in loaded:
-        name = cut(safe_line(model.name), names)
+        name = cut(shown_model(model.name), names)
         share = round(_bytes(model) / all_bytes * _BAR)
         bar = "" if plain or columns < 60 else "█" * share + "░" * (_BAR - share) + "  "
         rest = f"{size(_bytes(model)):>8}  {_doing(model)}"

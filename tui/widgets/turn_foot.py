@@ -62,4 +62,6 @@ def foot(node: Node) -> Content:
     for index, words in enumerate(shown):
         parts += [dot] if parts or index else []
         parts.append((words, "$foreground-muted"))
+    if node.error and node.state in ("complete", "stopped"):  # the answer is there; that is how it came to end
+        parts = [(safe(node.error), "$text-warning"), "\n" if parts else "", *parts]
     return Content.assemble(*parts)

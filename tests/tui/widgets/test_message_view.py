@@ -188,6 +188,18 @@ def test_what_did_not_end_well_says_so_and_the_way_on() -> None:
     run(story())
 
 
+def test_an_answer_that_was_cut_short_says_so_above_its_figures() -> None:
+    async def story() -> None:
+        cut = msgspec.structs.replace(ANSWER, error="The answer is cut short: its time was over.\x1b[2J")
+        async with turns(cut) as host:
+            lines = [line.strip() for line in host.screen()]
+            at = next(number for number, line in enumerate(lines) if line.startswith("The answer is cut short"))
+            assert lines[at].endswith("\\x1b[2J")
+            assert "tok/s" in lines[at + 1]
+
+    run(story())
+
+
 NASTY = "\x1b[2J\x1b]52;c;ZXZpbA==\x07 \x9b31m \x90q\x9c \u202egnp.exe\u202c \u2066a\u2069 \x00\x08\x7f"
 
 
