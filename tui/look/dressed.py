@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from localllm_tui.look import keymap
@@ -16,6 +16,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.filter import LineFilter, NoColor
 from textual.screen import Screen
+from textual.style import Style
 
 if TYPE_CHECKING:
     from textual.dom import DOMNode
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 NARROW_COLUMNS = 80
 _ENDLESS = 1 << 20
 _LOOK_S = 2.0
+_FOOT_GAP = "   "
+KEY = "key"  # in the style of an entry of a foot: the key that a click on it stands for
 
 
 class DressedApp(App[int]):
@@ -140,16 +143,32 @@ class DressedApp(App[int]):
             yield SystemCommand("Minimize", "Restore the layout", screen.action_minimize)
 
 
-def keys_line(owner: type[DOMNode], app: App[object]) -> Content:
-    """The keys of a screen in one line, as they are in force: for its foot."""
+def keys_line(
+    owners: Sequence[type[DOMNode]], app: App[object], *, columns: int, does: Container[str | None]
+) -> Content:
+    """The keys of a screen in one line of `columns`, as they are in force: for its foot.
+
+    Only those whose ids are in `does`. What does not fit is left out whole, the last first; the way back stays.
+    """
     keys = app.keys_in_force if isinstance(app, DressedApp) else {}
-    place = keymap.place_of(owner, keys)
-    pieces: list[Content | tuple[str, str]] = []
-    for binding in place.bindings if place is not None else ():
-        if binding.show:
-            first = keymap.key_words(binding.key.partition(",")[0])
-            pieces += [(first, "$accent"), (f" {binding.description}   ", "$text-muted")]
+    places = [place for owner in owners if (place := keymap.place_of(owner, keys)) is not None]
+    kept = [binding for place in places for binding in place.bindings if binding.show and binding.id in does]
+    while len(kept) > 1 and sum(len(_foot_words(binding)) + len(_FOOT_GAP) for binding in kept) > columns + 3:
+        del kept[next((at for at in reversed(range(len(kept))) if kept[at].description != "Back"), -1)]
+    pieces: list[Content] = []
+    for binding in kept:
+        key, _, does_what = _foot_words(binding).partition(" ")
+        words = Content.assemble((key, "$accent"), (f" {does_what}{_FOOT_GAP}", "$text-muted"))
+        pieces.append(words.stylize(Style.from_meta({KEY: _first(binding)})))
     return Content.assemble(*pieces)
+
+
+def _first(binding: Binding) -> str:
+    return binding.key.partition(",")[0]
+
+
+def _foot_words(binding: Binding) -> str:
+    return f"{keymap.key_words(_first(binding))} {binding.description}"
 
 
 def key_of(app: App[object], binding_id: str) -> str:

@@ -15,6 +15,7 @@ from localllm_tui.screens.model_rows import ModelEntry, entries_of, fit_words, m
 from localllm_tui.screens.pull import Pulls
 from localllm_tui.screens.pulls_shown import PullsShown
 from localllm_tui.turns.turn import words
+from localllm_tui.widgets.keys_foot import KeysFoot
 from localllm_tui.widgets.model_list import Group, ModelList
 from localllm_tui.widgets.quiet import QuietInput
 from textual import on, work
@@ -22,7 +23,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 
 from localllm.api import Backend, LoadedModel, ModelInfo, Notice, Progress
 from localllm.api.finder import HasFinder, Offer
@@ -48,10 +49,11 @@ class ModelsScreen(PullsShown):
         width: 2fr; max-width: 72; padding: 0 2; border-left: solid $panel; scrollbar-gutter: stable;
     }
     ModelsScreen #models-note { height: auto; max-height: 4; padding: 0 2; color: $text-muted; }
-    ModelsScreen Footer { background: $background; }
+    ModelsScreen KeysFoot { padding: 0 2; }
     ModelsScreen.-narrow #models-about { display: none; }
     ModelsScreen.-narrow #models-head { margin: 0; padding: 0 1; }
     ModelsScreen.-narrow #models-find { margin: 0; }
+    ModelsScreen.-narrow KeysFoot { padding: 0 1; }
     ModelsScreen.-narrow ModelList { padding: 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -88,12 +90,11 @@ class ModelsScreen(PullsShown):
                 yield Static(id="models-facts", markup=False)
         yield Vertical(id="models-pulls")
         yield Static(id="models-note", markup=False)
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeysFoot(type(self))
 
     def on_mount(self) -> None:
         """What is known at once, then what takes a moment."""
         self._head("looking…")
-        self.query_one(Footer).styles.scrollbar_size_horizontal = 0  # it is one line high
         self.show_pulls()
         self.set_interval(LOOK_S, self._look)
         self.query_one(Input).focus()

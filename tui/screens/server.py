@@ -7,9 +7,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import ClassVar
 
-from localllm_tui.look.dressed import keys_line
 from localllm_tui.screens.server_figures import TokenRate, head_line, model_lines
 from localllm_tui.widgets.chart import Chart
+from localllm_tui.widgets.keys_foot import KeysFoot
 from localllm_tui.widgets.request_table import RequestTable
 from textual import work
 from textual.app import ComposeResult
@@ -50,7 +50,6 @@ class ServerScreen(Screen[None]):
     ServerScreen #server-rate { width: 20; height: 4; content-align: left bottom; }
     ServerScreen #server-models { height: auto; }
     ServerScreen Log { height: auto; min-height: 4; max-height: 16; background: $background; color: $text-muted; }
-    ServerScreen #server-keys { height: 1; color: $text-muted; }
     ServerScreen.-narrow { padding: 0 1; }
     ServerScreen.-narrow #server-rate { width: 12; }
     .-plain ServerScreen #server-speed { height: 1; }
@@ -82,7 +81,7 @@ class ServerScreen(Screen[None]):
             yield Static(id="server-models")
             yield Static("Log", classes="title", markup=False)
             yield Log(max_lines=200)
-        yield Static(keys_line(type(self), self.app), id="server-keys")
+        yield KeysFoot(type(self), id="server-keys")
 
     def on_mount(self) -> None:
         """Listen to what it says, and look at the clock once a second."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from localllm_tui.look.dressed import keys_line
 from localllm_tui.tools.toolbox import Toolbox
 from localllm_tui.tools.values import ServerStatus, ToolState
+from localllm_tui.widgets.keys_foot import KeysFoot
 from localllm_tui.widgets.quiet import QuietList
 from localllm_tui.widgets.tool_lines import about_server, about_tool, nothing_yet, server_line, tool_line
 from textual import on, work
@@ -54,7 +54,6 @@ class ToolsScreen(Screen[None]):
     ToolsScreen.-empty #tools-about { width: 100%; height: 100%; padding: 0; border: none; }
     ToolsScreen #tools-about { width: 48%; padding: 0 2; border-left: solid $panel; }
     ToolsScreen #tools-about Static { height: auto; }
-    ToolsScreen #tools-keys { height: 1; color: $text-muted; }
     ToolsScreen.-narrow { padding: 0; }
     ToolsScreen.-narrow Horizontal { layout: vertical; }
     ToolsScreen.-narrow #tools-about {
@@ -77,7 +76,7 @@ class ToolsScreen(Screen[None]):
             yield QuietList(markup=False)
             with VerticalScroll(id="tools-about", can_focus=False):
                 yield Static(id="tools-one", markup=False)
-        yield Static(keys_line(type(self), self.app), id="tools-keys", markup=False)
+        yield KeysFoot(type(self), id="tools-keys")
 
     def on_mount(self) -> None:
         """Look now and then: servers come and go by themselves."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from localllm_tui.history.history import History
 from localllm_tui.history.values import Node
-from localllm_tui.look.dressed import keys_line
+from localllm_tui.widgets.keys_foot import KeysFoot
 from localllm_tui.widgets.tree_rows import num_branches, rows_of
 from localllm_tui.widgets.tree_view import TreeView
 from textual import on, work
@@ -44,7 +44,6 @@ class TreeScreen(Screen[Chosen | None]):
     TreeScreen Horizontal { height: 1fr; }
     TreeScreen #preview { width: 42%; padding: 0 0 0 2; border-left: solid $panel; }
     TreeScreen #preview Static { height: auto; }
-    TreeScreen .hint { height: 1; color: $text-muted; }
     TreeScreen.-narrow { padding: 0; }
     TreeScreen.-narrow #preview { display: none; }
     TreeScreen.-narrow .head { height: 1; }
@@ -64,8 +63,7 @@ class TreeScreen(Screen[Chosen | None]):
             yield TreeView(plain=bool(getattr(self.app, "is_plain", False)))
             with VerticalScroll(id="preview", can_focus=False):
                 yield Static(id="turn", markup=False)
-        keys = Content.assemble(keys_line(TreeView, self.app), keys_line(type(self), self.app))
-        yield Static(keys, classes="hint", markup=False)
+        yield KeysFoot(TreeView, type(self))
 
     def on_mount(self) -> None:
         """The keys are the tree's."""
