@@ -16,7 +16,7 @@ from textual.content import Content
 from textual.fuzzy import FuzzySearch
 from textual.widgets import Label
 
-from localllm.api import Backend
+from localllm.api import Backend, ModelInfo
 from localllm.errors import LocalLLMError
 from localllm.terminal_text import count, cut, safe_line, safe_stream, size, width
 
@@ -73,24 +73,15 @@ class PickModelScreen(Finder[str | None]):
         note = self.query_one("#pick-note", Label)
         try:
             backend = await self._backend()
-            loaded = {model.name for model in await backend.list_loaded()}
-            infos = [info for info in await backend.list_models() if info.name != self._without]
+            loaded = [model.name for model in await backend.list_loaded()]
+            infos = await backend.list_models()
         except LocalLLMError as exc:
             note.update(safe_stream(words(exc)))
             return
-        chat = [info for info in infos if not ({"embed", "rerank"} & set(info.capabilities))]
-        self._models = [
-            PickedModel(
-                info.name,
-                "  ".join(filter(None, (count(info.num_params), info.quant, size(info.size_bytes)))),
-                info.name in loaded,
-                info.name == self._current,
-            )
-            for info in chat
-        ]
+        self._models = [model for model in pickable(infos, loaded, self._current) if model.name != self._without]
         self.typed(self.query_one(QuietInput).value)
-        note.update("" if chat else "no other model is installed; the Models screen has more")
-        note.display = not chat
+        note.update("" if self._models else "no other model is installed; the Models screen has more")
+        note.display = not self._models
 
     @property
     def names(self) -> list[str]:
@@ -109,6 +100,26 @@ class PickModelScreen(Finder[str | None]):
     def take(self, at: int) -> None:
         """This one."""
         self.dismiss(self.names[at])
+
+
+def pickable(infos: Sequence[ModelInfo], loaded: Sequence[str], current: str) -> list[PickedModel]:
+    """The installed models that chat, and those that are here without being installed: `current`, and what is loaded.
+
+    Such a one is a file, say, of which nothing but the name is known.
+    """
+    models = [
+        PickedModel(
+            info.name,
+            "  ".join(filter(None, (count(info.num_params), info.quant, size(info.size_bytes)))),
+            info.name in loaded,
+            info.name == current,
+        )
+        for info in infos
+        if not ({"embed", "rerank"} & set(info.capabilities))
+    ]
+    installed = {info.name for info in infos}
+    others = [name for name in dict.fromkeys((current, *loaded)) if name and name not in installed]
+    return models + [PickedModel(name, "", name in loaded, name == current) for name in others]
 
 
 def ranked(models: Sequence[PickedModel], query: str) -> list[tuple[PickedModel, Sequence[int]]]:
