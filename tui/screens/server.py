@@ -49,6 +49,7 @@ class ServerScreen(Screen[None]):
     ServerScreen #server-speed { height: 4; }
     ServerScreen #server-rate { width: 20; height: 4; content-align: left bottom; }
     ServerScreen #server-models { height: auto; }
+    ServerScreen #server-none { height: auto; color: $text-muted; display: none; }
     ServerScreen Log { height: auto; min-height: 4; max-height: 16; background: $background; color: $text-muted; }
     ServerScreen.-narrow { padding: 0 1; }
     ServerScreen.-narrow #server-rate { width: 12; }
@@ -76,6 +77,7 @@ class ServerScreen(Screen[None]):
                 yield Static(id="server-rate", markup=False)
                 yield Chart("tokens a second")
             yield Static("Requests", classes="title", markup=False)
+            yield Static(id="server-none", markup=False)
             yield RequestTable()
             yield Static("Memory", classes="title", markup=False)
             yield Static(id="server-models")
@@ -123,7 +125,7 @@ class ServerScreen(Screen[None]):
         line.update(safe_stream(words))
         if words:
             self._status = None
-            self.query_one(RequestTable).show(())
+            self._show_requests()
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -163,11 +165,19 @@ class ServerScreen(Screen[None]):
     def _show(self) -> None:
         columns = max(10, self.size.width - (2 if self.has_class("-narrow") else 4))
         self.query_one("#server-head", Static).update(head_line(self._url, self._version, self._status, columns))
+        self._show_requests()
         if self._status is None:
             return
-        self.query_one(RequestTable).show(self._status.requests)
         lines = model_lines(self._status.loaded, columns - 1, plain=self.app.has_class("-plain"))
         self.query_one("#server-models", Static).update(lines)
+
+    def _show_requests(self) -> None:
+        """A row each, or that there are none. What runs in this process is counted, not listed."""
+        status, none = self._status, self.query_one("#server-none", Static)
+        self.query_one(RequestTable).show(status.requests if status is not None else ())
+        none.display = status is not None and not status.requests
+        if status is not None:
+            none.update(f"{status.num_active} under way." if status.num_active else "Nothing runs.")
 
     # --- what a person does -------------------------------------------------------------------------------------------
 

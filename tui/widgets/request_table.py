@@ -16,6 +16,7 @@ class RequestTable(DataTable[Text]):
 
     DEFAULT_CSS = """
     RequestTable { height: auto; max-height: 12; background: $background; }
+    RequestTable.-empty { scrollbar-size-horizontal: 0; }
     RequestTable > .datatable--header { background: $background; color: $text-muted; text-style: none; }
     RequestTable > .datatable--hover { background: $boost; }
     RequestTable > .datatable--cursor { background: $accent; color: $background; }
@@ -27,9 +28,14 @@ class RequestTable(DataTable[Text]):
         self._requests: tuple[RunningRequest, ...] = ()
 
     def on_mount(self) -> None:
-        """The heading."""
+        """The heading, which is seen when there is something below it."""
+        self._be_empty(True)
         for name in _COLUMNS:
             self.add_column(Text(name), key=name)
+
+    def _be_empty(self, is_empty: bool) -> None:
+        self.show_header = not is_empty
+        self.set_class(is_empty, "-empty")
 
     @property
     def chosen(self) -> RunningRequest | None:
@@ -39,6 +45,7 @@ class RequestTable(DataTable[Text]):
 
     def show(self, requests: tuple[RunningRequest, ...]) -> None:
         """These, in the order in which they came."""
+        self._be_empty(not requests)
         at = self.cursor_row
         if len(requests) != len(self._requests):
             self.clear()

@@ -91,6 +91,8 @@ def test_requests_are_seen_and_stopped_and_a_daemon_that_goes_is_said(tmp_path: 
                 table = screen.query_one(RequestTable)
                 await host.until(lambda: table.chosen is not None and table.chosen.state == "running")
                 await host.until(lambda: "1 of 128 requests" in words_of(host, "#server-head"))
+                assert not screen.query_one("#server-none").display
+                await host.until(lambda: table.size.height >= 2)
                 await host.until(lambda: "tiny" in words_of(host, "#server-models"))
                 await host.pilot.press("p")
                 await host.pilot.press("s")
@@ -113,6 +115,12 @@ def test_without_a_daemon_it_shows_what_this_process_runs(tmp_path: Path) -> Non
             await host.until(lambda: "You said" in host.shown())
             await host.app.push_screen(ServerScreen(host.app.backend))
             await host.until(lambda: "smollm2:135m" in words_of(host, "#server-models"))
+            await host.until(lambda: words_of(host, "#server-none") == "Nothing runs.")
+            table = host.app.screen.query_one(RequestTable)
+            await host.until(lambda: table.size.height == 0)
+            await host.pilot.resize_terminal(40, 24)
+            await host.until(lambda: table.outer_size.height == 0)
+            await host.pilot.press("down", "pagedown", "pageup", "end", "home", "right", "enter")
             assert "in this process" in words_of(host, "#server-head")
 
     run(story())
