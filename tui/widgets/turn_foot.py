@@ -8,6 +8,8 @@ from localllm_tui.widgets.turn_head import act
 from textual.content import Content
 from textual.widgets import Static
 
+_DOT = "  ·  "
+
 
 def figures(stats: Stats) -> list[str]:
     """What is known of an answer, in words; what was not measured is not said."""
@@ -34,34 +36,56 @@ class TurnFoot(Static):
 
     def __init__(self, node: Node) -> None:
         super().__init__(foot(node), markup=False)
+        self._node = node
         self.set_class(not foot(node).plain, "-empty")
 
     def show(self, node: Node) -> None:
         """The turn as it is now."""
-        content = foot(node)
+        self._node = node
+        content = foot(node, self.content_size.width)
         self.set_class(not content.plain, "-empty")
         self.update(content)
 
+    def on_resize(self) -> None:
+        """Lines end where a figure does."""
+        content = foot(self._node, self.content_size.width)
+        if content.plain != str(self.content):
+            self.update(content)
 
-def foot(node: Node) -> Content:
-    """What stands below a turn."""
+
+def foot(node: Node, columns: int = 0) -> Content:
+    """What stands below a turn, its lines broken between what it says; 0 `columns`: in one line."""
     if node.role != "assistant":
         return Content(safe(node.error or ""))
-    dot = ("  ·  ", "$foreground-muted 60%")
-    parts: list[str | Content | tuple[str, str]] = []
+    parts: list[Content] = []
     match node.state:
         case "stopped":
-            parts += ["Stopped here", dot, act("continue", "continue", "underline"), dot]
+            parts += [Content("Stopped here"), act("continue", "continue", "underline")]
             parts += [act("regenerate", "regenerate", "underline")]
         case "failed":
             words = safe(node.error or "The answer failed")
-            parts += [(words, "$text-error"), dot, act("regenerate", "regenerate", "underline")]
+            parts += [Content.styled(words, "$text-error"), act("regenerate", "regenerate", "underline")]
         case "streaming":
             return Content("" if node.content or node.reasoning or node.tool_calls else "…")
     shown = figures(node.stats) if node.stats is not None else []
-    for index, words in enumerate(shown):
-        parts += [dot] if parts or index else []
-        parts.append((words, "$foreground-muted"))
+    parts += [Content.styled(words, "$foreground-muted") for words in shown]
+    line = _broken(parts, columns)
     if node.error and node.state in ("complete", "stopped"):  # the answer is there; that is how it came to end
-        parts = [(safe(node.error), "$text-warning"), "\n" if parts else "", *parts]
-    return Content.assemble(*parts)
+        return Content.assemble((safe(node.error), "$text-warning"), "\n" if parts else "", line)
+    return line
+
+
+def _broken(parts: list[Content], columns: int) -> Content:
+    """`parts` with dots between them, and a new line for one that would not fit whole."""
+    pieces: list[str | Content | tuple[str, str]] = []
+    taken = 0
+    for part in parts:
+        if pieces and columns and taken + len(_DOT) + part.cell_length > columns:
+            pieces.append("\n")
+            taken = 0
+        elif pieces:
+            pieces.append((_DOT, "$foreground-muted 60%"))
+            taken += len(_DOT)
+        pieces.append(part)
+        taken += part.cell_length
+    return Content.assemble(*pieces)

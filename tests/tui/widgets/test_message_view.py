@@ -10,6 +10,7 @@ import pytest
 from localllm_tui.history.values import Attachment, Node, Stats
 from localllm_tui.markdown.values import CodeBlock
 from localllm_tui.widgets.message_view import MessageView
+from localllm_tui.widgets.turn_foot import foot
 from localllm_tui.widgets.turn_head import clock
 
 from localllm.api import ToolCall
@@ -262,3 +263,22 @@ def test_when_a_turn_was() -> None:
     assert clock(now - 3600, now) == "14:00"
     assert clock(now - 86400, now) == "19 May 15:00"
     assert clock(now - 400 * 86400, now).endswith("2025")
+
+
+@pytest.mark.parametrize("columns", [80, 40, 24, 14])
+def test_lines_of_the_foot_end_between_figures(columns: int) -> None:
+    whole = foot(ANSWER).plain.split("  ·  ")
+    lines = foot(ANSWER, columns).plain.split("\n")
+    assert [words for line in lines for words in line.split("  ·  ")] == whole
+    assert all(len(line) <= columns or line in whole for line in lines)
+
+    async def story() -> None:
+        async with turns(ANSWER) as host:
+            await host.pilot.resize_terminal(44, 24)
+            await wait_until(host.pilot, lambda: any(line.endswith("first token 0.31 s") for line in host.screen()))
+            await wait_until(host.pilot, lambda: any(line.endswith("640 of 812 cached") for line in host.screen()))
+            await host.pilot.resize_terminal(80, 24)
+            await wait_until(host.pilot, lambda: any("0.31 s  ·  201 tokens" in line for line in host.screen()))
+
+    if columns == 40:
+        run(story())
