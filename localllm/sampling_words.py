@@ -37,6 +37,13 @@ MEANINGS: dict[str, str] = {
     "ignore_eos": "Go on when the model would end its answer.",
     "logprobs": "Report log probabilities with N alternatives a token.",
 }
+# Where a parameter is of use; beyond it is legal (the bounds are `api/sampling.py`'s) but seldom meant.
+_USUAL: dict[str, tuple[float, float]] = {
+    "temperature": (0, 2),
+    "repeat_penalty": (0.5, 2),
+    "presence_penalty": (-2, 2),
+    "frequency_penalty": (-2, 2),
+}
 _SWITCH = {"on": True, "off": False}
 _IN_JSON = frozenset({"stop", "dry_sequence_breakers", "logit_bias"})
 
@@ -51,6 +58,14 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return "default" if value is None else str(value)
+
+
+def warning(sampling: SamplingParams, name: str) -> str:
+    """A sentence where a parameter is legal but far from what it is of use at, else nothing."""
+    value, usual = getattr(sampling, name), _USUAL.get(name)
+    if value is None or usual is None or usual[0] <= value <= usual[1]:
+        return ""
+    return f"{name} is usually between {usual[0]:g} and {usual[1]:g}: at {value:g} answers may make no sense."
 
 
 def with_value(sampling: SamplingParams, name: str, value: str, *, others: Iterable[str] = ()) -> SamplingParams:

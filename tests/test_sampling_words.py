@@ -6,7 +6,7 @@ import pytest
 
 from localllm.api import SamplingParams
 from localllm.errors import LocalLLMError
-from localllm.sampling_words import MEANINGS, given, with_value
+from localllm.sampling_words import MEANINGS, given, warning, with_value
 
 
 def test_every_parameter_has_a_meaning() -> None:
@@ -33,3 +33,14 @@ def test_what_cannot_be_set_is_said(name: str, value: str, words: str) -> None:
     with pytest.raises(LocalLLMError) as failed:
         with_value(SamplingParams(), name, value, others=["system"])
     assert words in (failed.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_odd"),
+    [("temperature", 9, True), ("temperature", 2, False), ("repeat_penalty", 40, True), ("top_k", 9000, False)],
+)
+def test_a_value_that_is_legal_but_seldom_meant_is_said(name: str, value: float, is_odd: bool) -> None:
+    said = warning(with_value(SamplingParams(), name, str(value)), name)
+    assert bool(said) == is_odd
+    assert not is_odd or (name in said and str(value) in said)
+    assert warning(SamplingParams(), name) == ""

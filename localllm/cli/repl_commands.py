@@ -12,7 +12,7 @@ from localllm.cli.answer import loaded_as, stats_lines
 from localllm.cli.installed import matching
 from localllm.cli.table import pairs
 from localllm.errors import UsageError
-from localllm.sampling_words import given, shown, with_value
+from localllm.sampling_words import given, shown, warning, with_value
 
 if TYPE_CHECKING:
     from localllm.cli.repl import Repl
@@ -63,6 +63,8 @@ async def _set(repl: Repl, rest: str) -> None:
         setattr(repl.talk, name, _switch(name, value))
     else:
         repl.talk.sampling = with_value(repl.talk.sampling, name, value, others=(*_SWITCHES, "system"))
+        if words := warning(repl.talk.sampling, name):
+            repl.output.note(words)
 
 
 def _settings(repl: Repl) -> list[tuple[str, str]]:

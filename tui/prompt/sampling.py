@@ -33,4 +33,5 @@ def obey(argument: str, sampling: SamplingParams) -> SetResult:
         meaning = sampling_words.MEANINGS[name]
         return SetResult(sampling, f"{name} {sampling_words.shown(getattr(sampling, name))}\n{meaning}")
     changed = sampling_words.with_value(sampling, name, value)
-    return SetResult(changed, f"{name} {sampling_words.shown(getattr(changed, name))}, from the next answer on")
+    words = f"{name} {sampling_words.shown(getattr(changed, name))}, from the next answer on"
+    return SetResult(changed, "\n".join(filter(None, (words, sampling_words.warning(changed, name)))))

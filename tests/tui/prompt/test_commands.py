@@ -83,6 +83,9 @@ def test_set_shows_and_changes() -> None:
     assert sampling.obey("", both) == (both, "temperature 0.7\ntop_k 5")
     assert sampling.obey("top_k", both).words.startswith("top_k 5\nChoose among")
     assert "left to the model" in sampling.obey("", SamplingParams()).words
-    for wrong in ("temprature", "temprature 1", "temperature hot", "top_p 3"):
+    high = sampling.obey("temperature 9", both)
+    assert high.sampling.temperature == 9
+    assert high.words.endswith("\ntemperature is usually between 0 and 2: at 9 answers may make no sense.")
+    for wrong in ("temprature", "temprature 1", "temperature hot", "temperature 101", "top_p 3"):
         with pytest.raises(LocalLLMError):
             sampling.obey(wrong, both)
