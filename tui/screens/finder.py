@@ -20,6 +20,7 @@ class Finder(Dialog[ScreenResultType]):
 
     BINDING_GROUP_TITLE = "Where something is picked"
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "take_it", "Take it", show=False, priority=True, id="find.take"),
         Binding("down", "move('cursor_down')", "Down", show=False, priority=True, id="find.down"),
         Binding("up", "move('cursor_up')", "Up", show=False, priority=True, id="find.up"),
         Binding("pagedown", "move('page_down')", "A page down", show=False, priority=True, id="find.pagedown"),
@@ -83,9 +84,8 @@ class Finder(Dialog[ScreenResultType]):
         event.stop()
         self.typed(event.value)
 
-    @on(Input.Submitted)
-    def _entered(self, event: Input.Submitted) -> None:
-        event.stop()
+    def action_take_it(self) -> None:
+        """The highlighted one."""
         if self.at is not None:
             self.take(self.at)
 

@@ -39,13 +39,13 @@ def about(entry: ModelEntry, columns: int) -> Content:
     return Content("\n").join([*lines, *pairs(facts(entry), columns)])
 
 
-def about_typed(name: str) -> Content:
-    """What fetching a typed name would do."""
+def about_typed(name: str, key: str) -> Content:
+    """What fetching a typed name would do, by `key`."""
     try:
         source = ModelName.parse(name).source
     except LocalLLMError:
         return Content("")
-    return Content.assemble((safe_line(name), "bold"), "\n\n", (f"Enter fetches it {_SOURCES[source]}.", "$text-muted"))
+    return Content.assemble((safe_line(name), "bold"), "\n\n", (f"{key} fetches it {_SOURCES[source]}.", "$text-muted"))
 
 
 def pairs(rows: Iterable[tuple[str, str]], columns: int) -> list[Content]:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import ClassVar
 
+from localllm_tui.look.dressed import key_of
 from localllm_tui.screens.confirm import ConfirmScreen
 from localllm_tui.screens.model_about import about, about_typed
 from localllm_tui.screens.model_rows import ModelEntry, entries_of, fit_words, matching, row, speed_words
@@ -66,6 +67,7 @@ class ModelsScreen(PullsShown):
         Binding("u", "unload", "Unload", id="models.unload"),
         Binding("k", "pin", "Keep loaded", id="models.pin"),
         Binding("x,delete", "remove", "Delete", id="models.delete"),
+        Binding("enter", "take", "Talk with it, or fetch it", id="models.take", show=False, priority=True),
         Binding("down", "to_list", "To the list", id="models.list", show=False),
     ]
 
@@ -164,7 +166,7 @@ class ModelsScreen(PullsShown):
         if entry is not None:
             facts.update(about(entry, facts.container_size.width))
         else:
-            facts.update(about_typed(chosen.removeprefix(_TYPED)) if chosen else "")
+            facts.update(about_typed(chosen.removeprefix(_TYPED), key_of(self.app, "models.take")) if chosen else "")
         self.refresh_bindings()
 
     @property
@@ -197,8 +199,8 @@ class ModelsScreen(PullsShown):
     def _typed(self) -> None:
         self.show_models()
 
-    @on(Input.Submitted)
-    def _entered(self) -> None:
+    def action_take(self) -> None:
+        """Enter, in the search or the list."""
         self._take(self.query_one(ModelList).chosen)
 
     @on(OptionList.OptionSelected)
@@ -266,6 +268,8 @@ class ModelsScreen(PullsShown):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only what can be done with the model that is highlighted."""
         del parameters
+        if action == "take":  # a button of a pull has this key for itself
+            return isinstance(self.focused, Input | ModelList)
         if not self.is_mounted or action not in ("pull", "details", "load", "unload", "pin", "remove", "pause"):
             return True
         entry = self.entry

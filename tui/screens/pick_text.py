@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from localllm_tui.look.dressed import key_of
 from localllm_tui.prompt.personas import Named, filled
 from localllm_tui.screens.finder import Finder
 from localllm_tui.screens.parameters import ParametersScreen
@@ -18,11 +19,17 @@ from textual.widgets import OptionList, Static
 from localllm.terminal_text import cut, safe_line, safe_stream, width
 
 MAX_PREVIEW = 20_000
+# Where names and text would have no line each below one another, the text gives way.
+_SHORT: list[tuple[int, str]] = [(0, "-short"), (16, "-tall")]
 
 
 class PickTextScreen(Finder[Named | None]):
-    """A list of texts. What comes back has its parameters filled in; None: nothing was picked."""
+    """A list of texts. What comes back has its parameters filled in; None: nothing was picked.
 
+    `hint`: what the key that takes one does, and what else there is to know.
+    """
+
+    VERTICAL_BREAKPOINTS = _SHORT
     DEFAULT_CSS = """
     PickTextScreen {
         & > Vertical { width: 90%; max-width: 100; height: 80%; max-height: 30; }
@@ -32,6 +39,11 @@ class PickTextScreen(Finder[Named | None]):
         &.-narrow Horizontal { layout: vertical; }
         &.-narrow QuietList { width: 1fr; margin: 1 0 0 0; }
         &.-narrow #beside { width: 1fr; }
+        &.-short > Vertical { height: 100%; max-height: 100%; }
+        &.-short QuietList, &.-short #beside, &.-short .hint { margin-top: 0; }
+        &.-short.-narrow #beside { display: none; }
+        &.-short.-narrow.-nothing QuietList { display: none; }
+        &.-short.-narrow.-nothing #beside { display: block; }
     }
     """
 
@@ -52,7 +64,7 @@ class PickTextScreen(Finder[Named | None]):
                 yield QuietList()
                 with VerticalScroll(id="beside", can_focus=False):
                     yield Static(id="text", markup=False)
-            yield Static(self._hint, classes="hint", markup=False)
+            yield Static(f"{key_of(self.app, 'find.take')} {self._hint}", classes="hint", markup=False)
 
     def on_mount(self) -> None:
         """All of them, or those that were asked for."""
@@ -83,6 +95,7 @@ class PickTextScreen(Finder[Named | None]):
     @on(OptionList.OptionHighlighted)
     def _preview(self) -> None:
         one = self.current
+        self.set_class(one is None, "-nothing")
         if one is None:
             words = "Nothing of that name." if self._among else "There is nothing here yet."
             self.query_one("#text", Static).update(words)

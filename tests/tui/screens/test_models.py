@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from localllm_tui.screens.confirm import ConfirmScreen
+from localllm_tui.screens.model_about import about_typed
 from localllm_tui.screens.model_details import ModelDetailsScreen
-from localllm_tui.screens.pick_model import PickModelScreen
+from localllm_tui.screens.pick_model import PickedModel, PickModelScreen, pickable
 from localllm_tui.widgets.model_list import ModelList
 
 from localllm.api import Backend, ModelInfo, Progress
@@ -219,3 +220,41 @@ def test_the_picker_finds_by_parts_of_a_name() -> None:
             await wait_until(pilot, lambda: left.result is None)
 
     run(story())
+
+
+def test_what_answers_and_what_is_loaded_can_be_picked_without_being_installed() -> None:
+    embed = ModelInfo("bert", 1, "sha256:1", "store", "2026-01-01T00:00:00Z", capabilities=("embed",))
+    found = pickable([embed], ["bert", "/models/b.gguf"], "./a.gguf")
+    assert found == [PickedModel("./a.gguf", is_current=True), PickedModel("/models/b.gguf", is_loaded=True)]
+
+    async def story() -> None:
+        backend = FindingBackend()
+        backend.loaded["/models/b.gguf"] = loaded("/models/b.gguf")
+
+        async def made() -> Backend:
+            return backend
+
+        one = Dressed(PickModelScreen(made, current="./a.gguf"))
+        other = Dressed(PickModelScreen(made, without="/models/b.gguf"))
+        for app, first in ((one, ["./a.gguf", "/models/b.gguf"]), (other, [])):
+            async with app.run_test(size=(80, 24)) as pilot:
+                await wait_until(pilot, lambda app=app: getattr(app.screen, "names", []))
+                screen = app.screen
+                assert isinstance(screen, PickModelScreen)
+                assert screen.names == [*first, "qwen3:0.6b", MODEL]
+                rows = [str(row) for row in screen.rows()]
+                if first:
+                    assert "a.gguf" in rows[0]
+                    assert rows[0].endswith("answers now")
+                    assert rows[1].endswith("loaded")
+                await pilot.press("enter")
+                await wait_until(pilot, lambda app=app, first=first: app.result == [*first, "qwen3:0.6b"][0])
+
+    run(story())
+
+
+def test_the_key_that_fetches_is_the_one_in_force() -> None:
+    text = about_typed("hf.co/owner/repo", "F12").plain
+    assert text.endswith(
+        "F12 fetches it from Hugging Face: a repository and, after a colon, the quantization or the file."
+    )

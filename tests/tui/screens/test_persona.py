@@ -20,6 +20,7 @@ from textual.screen import Screen
 from textual.widgets import Input, Static
 
 from tests.tui.host import run, wait_until
+from tests.tui.screens.dressed import Dressed
 
 SETTINGS = ChatSettings(
     snippets={"sum\x1b[2J": "Sum up {what} as {{json}}", "plain": "[b]plain[/b] \x1b[31m"},
@@ -74,6 +75,40 @@ def test_leaving_picks_nothing() -> None:
             assert names(app) == []
             await pilot.press("escape")
             await wait_until(pilot, lambda: results == [None])
+
+    run(story())
+
+
+def test_names_have_room_in_a_small_terminal_and_the_text_gives_way() -> None:
+    async def story() -> None:
+        async with shown(PersonaScreen(SETTINGS), (20, 10)) as (app, pilot, _results):
+            listed, beside = app.screen.query_one(QuietList), app.screen.query_one("#beside")
+            # The breakpoints of the widths are the chat's.
+            app.screen.add_class("-narrow")
+            await wait_until(pilot, lambda: listed.size.height >= 3 and not beside.display)
+            await pilot.press("z", "z", "z")
+            await wait_until(pilot, lambda: beside.display and beside.size.height >= 3)
+            await pilot.resize_terminal(60, 30)
+            await wait_until(pilot, lambda: listed.size.height >= 3 and beside.size.height >= 3)
+
+    run(story())
+
+
+def test_the_keys_that_are_said_are_those_in_force() -> None:
+    async def story() -> None:
+        settings = ChatSettings(personas=SETTINGS.personas, keys={"find.take": "f12", "parameters.next": "f11"})
+        app = Dressed(PersonaScreen(settings), settings)
+        async with app.run_test(size=(90, 24)) as pilot:
+
+            def hint() -> str:
+                return " ".join(str(one.render()) for one in app.screen.query(".hint").results(Static))
+
+            await wait_until(pilot, lambda: hint().startswith("F12 takes it"))
+            await pilot.press("enter", "f12")
+            await wait_until(pilot, lambda: hint().startswith("F11 goes on"))
+            await pilot.press("A", "f11", "f11")
+            await wait_until(pilot, lambda: isinstance(app.result, Named))
+            assert app.result.text == "You are A, a pirate of the South."
 
     run(story())
 
