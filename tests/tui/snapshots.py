@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from textual.app import App
+from textual.pilot import Pilot
 
 FOLDER = Path(__file__).parent / "snapshots"
 _IDS = re.compile(r"terminal-\d+")
@@ -36,3 +37,21 @@ def assert_snapshot(app: App[Any], name: str) -> None:
         new.write_text(drawn, encoding="utf-8", newline="\n")
         raise AssertionError(f"{name} looks otherwise than {kept}: see {new}; UPDATE_SNAPSHOTS=1 keeps it")
     new.unlink(missing_ok=True)
+
+
+async def difference(pilot: Pilot[Any], name: str) -> str:
+    """Empty once the screen looks as it was kept; how it differs where nothing moves any more and it does not."""
+    kept = FOLDER / f"{name}.svg"
+    wanted = "" if os.environ.get("UPDATE_SNAPSHOTS") or not kept.exists() else kept.read_text(encoding="utf-8")
+    seen, times = "", 0
+    while times < 4:
+        await pilot.pause(0.04)
+        now = snapshot(pilot.app)
+        if now == wanted:
+            return ""
+        seen, times = now, times + 1 if now == seen else 0
+    try:
+        assert_snapshot(pilot.app, name)
+    except AssertionError as exc:
+        return str(exc)
+    return ""

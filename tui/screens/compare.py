@@ -6,6 +6,7 @@ import asyncio
 from typing import ClassVar
 
 from localllm_tui.history.values import Node
+from localllm_tui.look.dressed import key_of
 from localllm_tui.widgets.branch_diff import BranchDiff
 from localllm_tui.widgets.branch_rounds import compare
 from textual import on, work
@@ -16,6 +17,7 @@ from textual.screen import Screen
 from textual.widgets import Button, Static
 
 NAMES = ("Left", "Right")
+KEEP = ("compare.left", "compare.right")
 
 
 class CompareScreen(Screen[int | None]):
@@ -31,11 +33,11 @@ class CompareScreen(Screen[int | None]):
     CompareScreen #compare { padding: 1 2 0 2; }
     CompareScreen .head { height: 2; text-style: bold; }
     CompareScreen #keep { height: 1; margin: 1 0 0 0; }
-    CompareScreen #keep Button { margin: 0 3 0 0; }
+    CompareScreen #keep Button { margin: 0 3 0 0; min-width: 4; }
     CompareScreen #wait { height: 1fr; color: $text-muted; }
     CompareScreen.-narrow #compare { padding: 0; }
     CompareScreen.-narrow .head { height: 1; }
-    CompareScreen.-narrow #keep { height: 2; layout: vertical; margin: 0; }
+    CompareScreen.-narrow #keep { height: 3; layout: vertical; margin: 0; }
     """
 
     def __init__(self, left: tuple[Node, ...], right: tuple[Node, ...], *, open_leaf: int | None = None) -> None:
@@ -51,8 +53,9 @@ class CompareScreen(Screen[int | None]):
             with Horizontal(id="keep"):
                 for index, name in enumerate(NAMES):
                     is_open = bool(self._paths[index]) and self._paths[index][-1].id == self._open_leaf
-                    words = f"{index + 1}  Keep {name.lower()}{' (open now)' if is_open else ''}"
+                    words = f"{key_of(self.app, KEEP[index])}  Keep {name.lower()}{' (open now)' if is_open else ''}"
                     yield Button(words, id=f"keep-{index}", compact=True, variant="primary" if is_open else "default")
+                yield Button(f"{key_of(self.app, 'compare.leave')}  Back", id="back", compact=True)
 
     def on_mount(self) -> None:
         """Comparing long answers takes a moment."""
@@ -69,6 +72,9 @@ class CompareScreen(Screen[int | None]):
     @on(Button.Pressed)
     def _pressed(self, event: Button.Pressed) -> None:
         event.stop()
+        if event.button.id == "back":
+            self.action_leave()
+            return
         self.action_keep(int((event.button.id or "keep-0")[-1]))
 
     def action_keep(self, index: int) -> None:

@@ -24,8 +24,11 @@ class Dialog(ModalScreen[ScreenResultType]):
         border: round $border-blurred; border-title-color: $text;
     }
     Dialog.-narrow > Vertical, Dialog.-narrow > VerticalScroll { width: 100%; max-width: 100%; padding: 0 1; }
-    .-plain Dialog > Vertical, .-plain Dialog > VerticalScroll { border: none; }
+    .-plain Dialog > Vertical, .-plain Dialog > VerticalScroll {
+        width: 100%; max-width: 100%; height: 100%; max-height: 100%; border: none;
+    }
     Dialog Label { width: 100%; }
+    Dialog .head { text-style: bold; }
     Dialog .hint { color: $text-muted; }
     """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from localllm_tui.turns.turn import words
 from localllm_tui.widgets.choice_list import ChoiceList, Way
 from textual import on
 from textual.app import ComposeResult
@@ -25,6 +24,7 @@ class OpeningScreen(Screen[WayOn]):
     OpeningScreen { align: center middle; }
     OpeningScreen > Vertical { width: 76; max-width: 94%; height: auto; padding: 1 2; }
     OpeningScreen Label { width: 100%; padding: 0 1; margin: 0 0 1 0; }
+    OpeningScreen .hint { color: $text-muted; }
     OpeningScreen .head { text-style: bold; }
     """
 
@@ -36,7 +36,9 @@ class OpeningScreen(Screen[WayOn]):
         """The error and the choices."""
         with Vertical():
             yield Label("The conversations cannot be opened", markup=False, classes="head")
-            yield Label(safe_stream(words(self._error)), markup=False)
+            yield Label(safe_stream(self._error.message), markup=False)
+            if self._error.hint:
+                yield Label(safe_stream(self._error.hint), markup=False, classes="hint")
             ways = [Way("again", "Try again")]
             if self._can_salvage:
                 ways.append(Way("salvage", "Set the file aside", "and carry over what is readable"))

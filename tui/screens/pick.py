@@ -27,7 +27,7 @@ class PickScreen(Finder[str | None]):
     """`make` turns what was typed into a choice of its own; without `placeholder` nothing can be typed."""
 
     DEFAULT_CSS = """
-    PickScreen > Vertical { width: 60; max-width: 96%; max-height: 80%; padding: 0 1; }
+    PickScreen > Vertical { width: 60; max-width: 96%; max-height: 80%; padding: 1; }
     PickScreen Label { text-style: bold; padding: 0 1; }
     PickScreen QuietInput, PickScreen QuietList { margin: 1 0 0 0; }
     PickScreen QuietList { max-height: 16; }

@@ -135,18 +135,16 @@ def ranked(models: Sequence[PickedModel], query: str) -> list[tuple[PickedModel,
 
 def _row(model: PickedModel, offsets: Sequence[int], columns: int) -> Content:
     mark = "● " if model.is_loaded else "  "
-    words = (
-        safe_line(model.words) + (", loaded" if model.is_loaded else "") + (", answers now" if model.is_current else "")
-    )
-    words = words.removeprefix(", ")
-    room = max(8, columns - 4 - width(words))
+    states = ("loaded" if model.is_loaded else "", "answers now" if model.is_current else "")
     shown = shown_model(model.name)
-    name = Content(cut(shown, room))
+    room = columns - 4 - min(width(shown), columns // 2)
+    # Where room is scarce the figures go first, then the states: the mark says one of them, and the name comes first.
+    said = (", ".join(filter(None, (safe_line(model.words), *states))), ", ".join(filter(None, states)), "")
+    words = next(one for one in said if not one or width(one) <= room)
+    name = Content(cut(shown, columns - 2 - (width(words) + 2 if words else 0)))
     if shown == model.name:
         for offset in offsets:
             if offset < len(name):
                 name = name.stylize("$text-accent bold", offset, offset + 1)
-    gap = " " * max(2, columns - 2 - name.cell_length - width(words))
-    if name.cell_length + width(words) + 4 > columns:
-        return Content.assemble((mark, "$text-accent"), name)
+    gap = " " * (columns - 2 - name.cell_length - width(words))
     return Content.assemble((mark, "$text-accent"), name, gap, (words, "$text-muted"))

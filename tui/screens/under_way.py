@@ -32,7 +32,7 @@ class UnderWay(Dialog[T | LocalLLMError | None]):
     def compose(self) -> ComposeResult:
         """What it is, what came, how to end it."""
         with Vertical():
-            yield Label(safe_stream(self._what), markup=False)
+            yield Label(safe_stream(self._what), markup=False, classes="head")
             with VerticalScroll():
                 yield Static("", markup=False, id="said")
             yield Label(f"{key_of(self.app, 'dialog.leave')} breaks it off", markup=False, classes="hint")

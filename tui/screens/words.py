@@ -17,7 +17,11 @@ from textual.widgets import Input, Label, TextArea
 class LineScreen(Dialog[str | None]):
     """One line to be written; None: the person left. An empty line is an answer."""
 
-    DEFAULT_CSS = "LineScreen QuietInput, LineScreen .hint { margin: 1 0 0 0; }"
+    DEFAULT_CSS = """
+    LineScreen > Vertical { padding: 1; }
+    LineScreen Label { padding: 0 1; }
+    LineScreen QuietInput, LineScreen .hint { margin: 1 0 0 0; }
+    """
 
     def __init__(self, question: str, text: str = "", hint: str = "") -> None:
         super().__init__()
@@ -26,7 +30,7 @@ class LineScreen(Dialog[str | None]):
     def compose(self) -> ComposeResult:
         """Question, line, hint."""
         with Vertical():
-            yield Label(self._question, markup=False)
+            yield Label(self._question, markup=False, classes="head")
             yield QuietInput(self._text)
             if self._hint:
                 yield Label(self._hint, markup=False, classes="hint")
@@ -41,6 +45,8 @@ class TextScreen(Dialog[str | None]):
     """A text to be written; None: the person left it as it was."""
 
     DEFAULT_CSS = """
+    TextScreen > Vertical { padding: 1; }
+    TextScreen Label { padding: 0 1; }
     TextScreen .hint { margin: 1 0 0 0; }
     TextScreen TextArea {
         height: 12; border: none; background: $panel; padding: 0 1; margin: 1 0 0 0;
@@ -56,10 +62,10 @@ class TextScreen(Dialog[str | None]):
     def compose(self) -> ComposeResult:
         """Question, text, keys."""
         with Vertical():
-            yield Label(self._question, markup=False)
+            yield Label(self._question, markup=False, classes="head")
             yield TextArea(self._text, soft_wrap=True)
             keep, leave = key_of(self.app, "dialog.keep"), key_of(self.app, "dialog.leave")
-            yield Label(f"{keep} keeps it, {leave} leaves it as it was", markup=False, classes="hint")
+            yield Label(f"{keep} keeps it, {leave} changes nothing", markup=False, classes="hint")
 
     def on_mount(self) -> None:
         """Where one writes."""

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from localllm.terminal_text import cut, safe_line
+from localllm.terminal_text import cut, safe_line, width
 
 
 class NoteLine(Static):
@@ -24,13 +24,25 @@ class NoteLine(Static):
     class Clicked(Message):
         """The person wants it back."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._said = ("", "", "")
+
     def show(self, head: str, text: str = "", hint: str = "") -> None:
         """`head: text (hint)`; nothing where `head` is empty."""
+        self._said = head, " ".join(safe_line(" ".join(text.split())).split()), hint
         self.set_class(bool(head), "-shown")
-        words = " ".join(safe_line(" ".join(text.split())).split())
-        self.update(
-            Content.assemble((head, "$accent"), f"  {cut(words, 60)}" if words else "", (f"   {hint}", "$text-muted"))
-        )
+        self._fill()
+
+    def on_resize(self) -> None:
+        """Of the words goes what has no room, not of the hint."""
+        self._fill()
+
+    def _fill(self) -> None:
+        head, words, hint = self._said
+        room = min(60, (self.content_size.width or 80) - width(head) - width(hint) - 5)
+        shown = f"  {cut(words, room)}" if words and room > 3 else ""
+        self.update(Content.assemble((head, "$accent"), shown, (f"   {hint}", "$text-muted")))
 
     def on_click(self, event: events.Click) -> None:
         """By mouse."""

@@ -111,6 +111,10 @@ class ToolCard(Vertical, can_focus=True):
         self.post_message(self.Toggled())
         self._fill()
 
+    def on_resize(self) -> None:
+        """Answers stay whole."""
+        self.call_after_refresh(self._fill)
+
     def on_click(self, event: events.Click) -> None:
         """The same by mouse."""
         action = event.style.meta.get("turn")
@@ -135,17 +139,23 @@ class ToolCard(Vertical, can_focus=True):
         self._arguments.update(
             _arguments(self.call.arguments, is_whole=self.state == "asking" or self.has_class("-open"))
         )
-        self._answers.update(_answers())
+        self._answers.update(_answers(self._answers.content_size.width))
         shown = safe(self.result or "")
         more = len(shown) - _MAX_RESULT
         self._result.update(Content(shown if more <= 0 else f"{shown[:_MAX_RESULT]}\n… {more:,} characters more"))
         self.set_class(self.state == "asking", "-asking")
 
 
-def _answers() -> Content:
+def _answers(columns: int) -> Content:
+    """In lines of `columns`; 0: not known yet. A key stands in one line with its word."""
     parts: list[str | Content | tuple[str, str]] = []
+    used = 0
     for answer, key, words in _ANSWERS:
-        parts += ["   "] if parts else []
+        taken = len(f"{key} {words}")
+        fits = not columns or used + 3 + taken <= columns
+        if parts:
+            parts.append("   " if fits else "\n")
+        used = used + 3 + taken if parts and fits else taken
         parts += [act(key, answer, "bold $primary"), act(f" {words}", answer)]
     return Content.assemble(*parts)
 

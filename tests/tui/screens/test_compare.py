@@ -88,6 +88,11 @@ def test_the_other_one_by_mouse_and_neither() -> None:
         app = Dressed(CompareScreen(LEFT, RIGHT))
         async with app.run_test(size=(100, 20)) as pilot:
             await compared(pilot)
+            await pilot.click("#back")
+            await wait_until(pilot, lambda: app.result is None)
+        app = Dressed(CompareScreen(LEFT, RIGHT))
+        async with app.run_test(size=(100, 20)) as pilot:
+            await compared(pilot)
             await pilot.press("escape")
             assert app.result is None
 
