@@ -11,5 +11,5 @@ class PersonaScreen(PickTextScreen):
     """Gives back the persona that was picked, its `text` the system prompt with its parameters filled in."""
 
     def __init__(self, settings: ChatSettings, query: str = "") -> None:
-        hint = "takes it · /persona save NAME keeps this one"
-        super().__init__("Persona", personas(settings), hint=hint, query=query)
+        more = ("/persona save NAME keeps this one",)
+        super().__init__("Persona", personas(settings), hint="takes it", more=more, query=query)

@@ -26,7 +26,7 @@ _SHORT: list[tuple[int, str]] = [(0, "-short"), (16, "-tall")]
 class PickTextScreen(Finder[Named | None]):
     """A list of texts. What comes back has its parameters filled in; None: nothing was picked.
 
-    `hint`: what the key that takes one does, and what else there is to know.
+    `hint`: what the key that takes one does; `more`: what else there is to know, where there is room.
     """
 
     VERTICAL_BREAKPOINTS = _SHORT
@@ -47,11 +47,13 @@ class PickTextScreen(Finder[Named | None]):
     }
     """
 
-    def __init__(self, title: str, among: tuple[Named, ...], *, hint: str = "", query: str = "") -> None:
+    def __init__(
+        self, title: str, among: tuple[Named, ...], *, hint: str = "", more: tuple[str, ...] = (), query: str = ""
+    ) -> None:
         super().__init__()
         self._title = title
         self._among = among
-        self._hint = hint
+        self._hint, self._more = hint, more
         self._query = query
         self._shown: tuple[Named, ...] = ()
 
@@ -64,12 +66,24 @@ class PickTextScreen(Finder[Named | None]):
                 yield QuietList()
                 with VerticalScroll(id="beside", can_focus=False):
                     yield Static(id="text", markup=False)
-            yield Static(f"{key_of(self.app, 'find.take')} {self._hint}", classes="hint", markup=False)
+            yield Static(self._hints()[0], classes="hint", markup=False)
 
     def on_mount(self) -> None:
         """All of them, or those that were asked for."""
         self.query_one(QuietList).can_focus = False
         self.typed(self._query)
+
+    def _hints(self) -> list[str]:
+        return [f"{key_of(self.app, 'find.take')} {self._hint}".strip(), *self._more]
+
+    def _fit(self) -> None:
+        super()._fit()
+        if self.is_attached:  # as many hints as there is room for, each whole
+            shown, *more = self._hints()
+            line = self.query_one(".hint", Static)
+            for hint in more:
+                shown = f"{shown} · {hint}" if len(shown) + len(hint) + 3 <= line.content_size.width else shown
+            line.update(shown)
 
     @property
     def current(self) -> Named | None:

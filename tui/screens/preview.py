@@ -44,6 +44,7 @@ class PreviewScreen(Dialog[str]):
         & > Vertical { width: 90%; max-width: 120; height: 85%; }
         VerticalScroll { height: 1fr; scrollbar-size-vertical: 1; }
         #links { height: 1; margin-top: 1; color: $text-muted; }
+        &.-narrow #links { layout: vertical; height: auto; }
         Link { width: auto; height: 1; margin: 0 3 0 0; &:hover { color: $text; text-style: underline; } }
     }
     """

@@ -11,5 +11,5 @@ class SnippetScreen(PickTextScreen):
     """Gives back the snippet that was picked, its `text` ready to be inserted."""
 
     def __init__(self, settings: ChatSettings, query: str = "") -> None:
-        hint = "inserts it · /snippet save NAME keeps one"
-        super().__init__("Snippet", snippets(settings), hint=hint, query=query)
+        more = ("/snippet save NAME keeps one",)
+        super().__init__("Snippet", snippets(settings), hint="inserts it", more=more, query=query)

@@ -234,21 +234,21 @@ def test_what_answers_and_what_is_loaded_can_be_picked_without_being_installed()
         async def made() -> Backend:
             return backend
 
-        one = Dressed(PickModelScreen(made, current="./a.gguf"))
-        other = Dressed(PickModelScreen(made, without="/models/b.gguf"))
-        for app, first in ((one, ["./a.gguf", "/models/b.gguf"]), (other, [])):
+        async def picked(screen: PickModelScreen, names: list[str]) -> list[str]:
+            app = Dressed(screen)
             async with app.run_test(size=(80, 24)) as pilot:
-                await wait_until(pilot, lambda app=app: getattr(app.screen, "names", []))
-                screen = app.screen
-                assert isinstance(screen, PickModelScreen)
-                assert screen.names == [*first, "qwen3:0.6b", MODEL]
+                await wait_until(pilot, lambda: screen.names == names)
                 rows = [str(row) for row in screen.rows()]
-                if first:
-                    assert "a.gguf" in rows[0]
-                    assert rows[0].endswith("answers now")
-                    assert rows[1].endswith("loaded")
                 await pilot.press("enter")
-                await wait_until(pilot, lambda app=app, first=first: app.result == [*first, "qwen3:0.6b"][0])
+                await wait_until(pilot, lambda: app.result == names[0])
+            return rows
+
+        installed = ["qwen3:0.6b", MODEL]
+        rows = await picked(PickModelScreen(made, current="./a.gguf"), ["./a.gguf", "/models/b.gguf", *installed])
+        assert "a.gguf" in rows[0]
+        assert rows[0].endswith("answers now")
+        assert rows[1].endswith("loaded")
+        await picked(PickModelScreen(made, without="/models/b.gguf"), installed)
 
     run(story())
 

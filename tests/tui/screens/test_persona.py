@@ -86,10 +86,13 @@ def test_names_have_room_in_a_small_terminal_and_the_text_gives_way() -> None:
             # The breakpoints of the widths are the chat's.
             app.screen.add_class("-narrow")
             await wait_until(pilot, lambda: listed.size.height >= 3 and not beside.display)
+            hint = app.screen.query_one(".hint", Static)
+            await wait_until(pilot, lambda: str(hint.render()) == "Enter takes it")
             await pilot.press("z", "z", "z")
             await wait_until(pilot, lambda: beside.display and beside.size.height >= 3)
             await pilot.resize_terminal(60, 30)
             await wait_until(pilot, lambda: listed.size.height >= 3 and beside.size.height >= 3)
+            await wait_until(pilot, lambda: str(hint.render()).endswith(" · /persona save NAME keeps this one"))
 
     run(story())
 

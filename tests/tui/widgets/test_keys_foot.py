@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 from localllm_tui.widgets.keys_foot import KeysFoot
@@ -53,6 +54,9 @@ def test_whole_entries_are_shown_and_the_way_back_stays() -> None:
             def shown() -> str:
                 return str(foot.render()).rstrip()
 
+            def is_shown(words: str) -> bool:
+                return shown() == words
+
             for columns, words in (
                 (60, "s Stop this   p Let it pass   Esc Back"),
                 (38, "s Stop this   p Let it pass   Esc Back"),
@@ -62,7 +66,7 @@ def test_whole_entries_are_shown_and_the_way_back_stays() -> None:
                 (8, "Esc Back"),
             ):
                 await pilot.resize_terminal(columns, 5)
-                await wait_until(pilot, lambda words=words: shown() == words)
+                await wait_until(pilot, partial(is_shown, words))
                 assert foot.size.height == 1
             await pilot.resize_terminal(37, 5)
             await wait_until(pilot, lambda: "Stop" in shown())
