@@ -44,7 +44,7 @@ async def difference(pilot: Pilot[Any], name: str) -> str:
     kept = FOLDER / f"{name}.svg"
     wanted = "" if os.environ.get("UPDATE_SNAPSHOTS") or not kept.exists() else kept.read_text(encoding="utf-8")
     seen, times = "", 0
-    while times < 4:
+    while times < (40 if wanted else 8):  # what was kept may still be on its way on a slow machine
         await pilot.pause(0.04)
         now = snapshot(pilot.app)
         if now == wanted:
