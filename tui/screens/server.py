@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import textwrap
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import ClassVar
@@ -88,6 +89,8 @@ class ServerScreen(Screen[None]):
     def on_mount(self) -> None:
         """Listen to what it says, and look at the clock once a second."""
         self.query_one(RequestTable).focus()
+        # Over the app's own rule. Long lines are reached by key and wheel; a bar would take a line.
+        self.query_one(Log).styles.scrollbar_size_horizontal = 0
         self.query_one("#server-head", Static).update("…")
         self.set_interval(_LOOK_S, self._tick)
         self._listen()
@@ -144,17 +147,20 @@ class ServerScreen(Screen[None]):
     async def _read_log(self) -> None:
         backend = await self._backend()
         if not isinstance(backend, Watched):
-            lines = ["The models run in this process; there is no daemon, and no log."]
+            lines = self._wrapped("The models run in this process; there is no daemon, and no log.")
         else:
             try:
                 lines = [safe_line(line) for line in await backend.log()]
             except LocalLLMError as exc:
-                lines = [safe_line(exc.message)]
+                lines = self._wrapped(safe_line(exc.message))
         if lines != self._log:
             self._log = lines
             log = self.query_one(Log)
             log.clear()
             log.write_lines(lines)
+
+    def _wrapped(self, words: str) -> list[str]:
+        return textwrap.wrap(words, max(10, self.query_one(Log).size.width))
 
     # --- what is seen -------------------------------------------------------------------------------------------------
 

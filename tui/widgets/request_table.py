@@ -16,7 +16,6 @@ class RequestTable(DataTable[Text]):
 
     DEFAULT_CSS = """
     RequestTable { height: auto; max-height: 12; background: $background; }
-    RequestTable.-empty { scrollbar-size-horizontal: 0; }
     RequestTable > .datatable--header { background: $background; color: $text-muted; text-style: none; }
     RequestTable > .datatable--hover { background: $boost; }
     RequestTable > .datatable--cursor { background: $accent; color: $background; }
@@ -35,7 +34,7 @@ class RequestTable(DataTable[Text]):
 
     def _be_empty(self, is_empty: bool) -> None:
         self.show_header = not is_empty
-        self.set_class(is_empty, "-empty")
+        self.styles.scrollbar_size_horizontal = 0 if is_empty else 1  # over the app's own rule
 
     @property
     def chosen(self) -> RunningRequest | None:

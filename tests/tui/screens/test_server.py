@@ -11,7 +11,7 @@ import pytest
 from localllm_tui.screens.server import ServerScreen
 from localllm_tui.screens.server_figures import TokenRate, model_lines
 from localllm_tui.widgets.request_table import RequestTable
-from textual.widgets import Static
+from textual.widgets import Log, Static
 
 from localllm.api import ChatRequest, Control, LoadedModel, LoadOptions, Message
 from localllm.client import Client
@@ -120,6 +120,9 @@ def test_without_a_daemon_it_shows_what_this_process_runs(tmp_path: Path) -> Non
             await host.until(lambda: table.size.height == 0)
             await host.pilot.resize_terminal(40, 24)
             await host.until(lambda: table.outer_size.height == 0)
+            log = host.app.screen.query_one(Log)
+            await host.until(lambda: len(log.lines) > 1 and max(map(len, log.lines)) <= 40)
+            assert log.scrollbar_size_horizontal == 0
             await host.pilot.press("down", "pagedown", "pageup", "end", "home", "right", "enter")
             assert "in this process" in words_of(host, "#server-head")
 
