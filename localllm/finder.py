@@ -10,6 +10,7 @@ import asyncio
 import math
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
@@ -238,9 +239,9 @@ def _tuned_rate(weights: str) -> float | None:
     return rate if rate > 0 else None
 
 
-def _token_bytes(paths: Sequence[object]) -> int:
+def _token_bytes(paths: Sequence[Path]) -> int:
     """The bytes of weights that one token reads: no table of embeddings, and of experts only those that are asked."""
-    headers = [read_gguf(path) for path in paths]  # type: ignore[arg-type]
+    headers = [read_gguf(path) for path in paths]
     metadata = headers[0].metadata
     arch = metadata.get("general.architecture", "")
     count, used = metadata.get(f"{arch}.expert_count"), metadata.get(f"{arch}.expert_used_count")
